@@ -1,0 +1,2 @@
+//! chartd
+fn main() {}

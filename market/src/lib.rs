@@ -1,0 +1,27 @@
+//! Market data as chartd understands it: instruments, exact numbers, trades, candles, and the venues' wire
+//! formats.
+//!
+//! Everything here is pure: no clock, no socket, no thread. What holds:
+//!
+//! - Prices and quantities are integers in the instrument's own decimal places, from the wire to the candle.
+//!   A number that does not fit is an error, never a rounding.
+//! - The per-message path ([`binance::decode`], [`Series::trade`]) does not allocate.
+//! - Time is the venue's, in milliseconds since the Unix epoch, UTC. No function reads a clock.
+//! - A candle says what it knows: see [`CandleState`].
+
+pub mod binance;
+mod candle;
+pub mod decimal;
+mod instrument;
+pub mod json;
+mod sequence;
+mod series;
+mod timeframe;
+mod trade;
+
+pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
+pub use instrument::{ChartName, ChartNameError, Instrument, InstrumentId, Instruments, Venue};
+pub use sequence::{Integrity, TradeSequence};
+pub use series::{GRACE_MS, Outcome, Series};
+pub use timeframe::Timeframe;
+pub use trade::{Quote, Side, Trade};

@@ -1,0 +1,261 @@
+//! A run of candles of one timeframe, built from trades.
+//!
+//! What holds: bars are consecutive, without holes in time; each keeps its number for ever; the newest
+//! `capacity` bars are kept. A bar closes on the first trade past its end, or when the venue's watermark passes
+//! its end by [`GRACE_MS`]. A trade for a closed bar amends it and raises its `rev`.
+
+use crate::candle::Ohlc;
+use crate::{Candle, CandleState, Timeframe, Trade};
+use core::ops::Range;
+use std::collections::VecDeque;
+
+/// How far the watermark must pass a bar's end before the bar is closed without a trade past it.
+///
+/// Trades reach Binance's stream up to 214 ms after their time in the recording that chartd is tested on.
+pub const GRACE_MS: i64 = 500;
+
+/// What a trade did to its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went into the newest bar, or opened one.
+    Current,
+    /// It went into a bar that was closed.
+    Amended,
+    /// Its bar is no longer kept; nothing changed.
+    TooLate,
+}
+
+/// Candles of one instrument and timeframe, oldest first.
+#[derive(Debug, Clone)]
+pub struct Series {
+    timeframe: Timeframe,
+    capacity: usize,
+    bars: VecDeque<Candle>,
+    /// Number of the oldest bar kept.
+    first_number: u64,
+    /// The first exchange time seen: spans that began earlier are partial.
+    joined_ms: Option<i64>,
+    watermark_ms: i64,
+    /// Where life was not proven, for bars not opened yet.
+    gap_ms: Option<Range<i64>>,
+    /// The oldest bar changed since the last [`Series::take_changes`].
+    changed_from: Option<u64>,
+}
+
+impl Series {
+    /// An empty series that will keep the newest `capacity` bars (at least one). All its memory is taken here.
+    pub fn new(timeframe: Timeframe, capacity: usize) -> Self {
+        let capacity = capacity.max(1);
+        Self {
+            timeframe,
+            capacity,
+            bars: VecDeque::with_capacity(capacity),
+            first_number: 0,
+            joined_ms: None,
+            watermark_ms: i64::MIN,
+            gap_ms: None,
+            changed_from: None,
+        }
+    }
+
+    /// The length of its bars.
+    pub fn timeframe(&self) -> Timeframe {
+        self.timeframe
+    }
+
+    /// The bars kept, oldest first.
+    pub fn bars(&self) -> impl ExactSizeIterator<Item = &Candle> + DoubleEndedIterator {
+        self.bars.iter()
+    }
+
+    /// The numbers of the bars kept. A bar's number never changes.
+    pub fn numbers(&self) -> Range<u64> {
+        self.first_number..self.first_number + self.bars.len() as u64
+    }
+
+    /// The bar with that number, if it is kept.
+    pub fn get(&self, number: u64) -> Option<&Candle> {
+        self.bars.get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
+    }
+
+    /// The numbers of all bars from the oldest changed since the last call; empty if none changed.
+    pub fn take_changes(&mut self) -> Range<u64> {
+        let numbers = self.numbers();
+        match self.changed_from.take() {
+            Some(from) => from.max(numbers.start)..numbers.end,
+            None => numbers.end..numbers.end,
+        }
+    }
+
+    /// Takes in a trade. The caller has made sure that it is no duplicate.
+    pub fn trade(&mut self, trade: &Trade) -> Outcome {
+        self.joined_ms.get_or_insert(trade.time_ms);
+        let open_ms = self.timeframe.open_ms(trade.time_ms);
+        let news = Candle::of_trade(open_ms, trade);
+        match self.bars.back() {
+            Some(last) if open_ms < last.open_ms => self.amend(open_ms, &news),
+            Some(last) if open_ms == last.open_ms => {
+                let index = self.bars.len() - 1;
+                let was_closed = self.closed_at() <= self.watermark_ms;
+                let last = &mut self.bars[index];
+                last.absorb(&news);
+                // A quiet bar that trades after all is a traded one; `absorb` has seen to that.
+                last.rev += u32::from(was_closed);
+                self.touch(index);
+                if was_closed { Outcome::Amended } else { Outcome::Current }
+            }
+            _ => {
+                self.extend_to(open_ms);
+                self.push(news);
+                Outcome::Current
+            }
+        }
+    }
+
+    /// Tells that the venue's clock has reached `time_ms`, as proven by any message of the feed. Closes the bars
+    /// that lie [`GRACE_MS`] behind it, and writes down as quiet those in which nothing traded.
+    pub fn watermark(&mut self, time_ms: i64) {
+        self.joined_ms.get_or_insert(time_ms);
+        if time_ms <= self.watermark_ms {
+            return;
+        }
+        self.watermark_ms = time_ms;
+        while let Some(last) = self.bars.back() {
+            let next_ms = self.timeframe.end_ms(last.open_ms);
+            if self.timeframe.end_ms(next_ms) + GRACE_MS > time_ms {
+                break;
+            }
+            if self.skips_ahead(self.timeframe.open_ms(time_ms - GRACE_MS)) {
+                self.restart();
+                break;
+            }
+            self.push_empty(next_ms);
+        }
+    }
+
+    /// When the newest bar closes, or the one after it, whichever a watermark reaches first: until then
+    /// [`Series::watermark`] changes nothing.
+    pub fn next_deadline_ms(&self) -> i64 {
+        self.bars.back().map_or(i64::MIN, |last| {
+            self.timeframe.end_ms(self.timeframe.end_ms(last.open_ms)) + GRACE_MS
+        })
+    }
+
+    /// Declares that trades may be missing in `span_ms`. Every bar that overlaps it, now or later, is a gap.
+    pub fn mark_gap(&mut self, span_ms: Range<i64>) {
+        if span_ms.is_empty() {
+            return;
+        }
+        for index in 0..self.bars.len() {
+            let bar = &self.bars[index];
+            let end_ms = self.timeframe.end_ms(bar.open_ms);
+            if bar.open_ms < span_ms.end && span_ms.start < end_ms && bar.state != CandleState::Gap {
+                let closed = end_ms + GRACE_MS <= self.watermark_ms || index + 1 < self.bars.len();
+                self.bars[index].doubt(CandleState::Gap);
+                self.bars[index].rev += u32::from(closed);
+                self.touch(index);
+            }
+        }
+        // Two spans that no bar lies between yet become one: more is doubted then, never less.
+        self.gap_ms = Some(match self.gap_ms.take() {
+            Some(old) => old.start.min(span_ms.start)..old.end.max(span_ms.end),
+            None => span_ms,
+        });
+        self.forget_old_gap();
+    }
+
+    /// When the newest bar counts as closed.
+    fn closed_at(&self) -> i64 {
+        self.bars.back().map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
+    }
+
+    fn amend(&mut self, open_ms: i64, news: &Candle) -> Outcome {
+        let index = self.bars.partition_point(|bar| bar.open_ms < open_ms);
+        if self.bars[index].open_ms != open_ms {
+            return Outcome::TooLate; // Older than the oldest bar kept: bars have no holes.
+        }
+        self.bars[index].absorb(news);
+        self.bars[index].rev += 1;
+        self.touch(index);
+        self.reflatten(index);
+        Outcome::Amended
+    }
+
+    /// Quiet bars after `index` are flat at its close, which may have changed.
+    fn reflatten(&mut self, index: usize) {
+        let Some(close) = self.bars[index].close() else { return };
+        for later in self.bars.iter_mut().skip(index + 1) {
+            match later.state {
+                CandleState::Quiet if later.close() != Some(close) => {
+                    later.ohlc = Some(Ohlc::flat(close));
+                    later.rev += 1;
+                }
+                CandleState::Gap if later.trades == 0 => {}
+                _ => break,
+            }
+        }
+    }
+
+    /// Appends the empty bars between the newest one and the one that opens at `open_ms`.
+    fn extend_to(&mut self, open_ms: i64) {
+        if self.skips_ahead(open_ms) {
+            self.restart();
+        }
+        while let Some(last) = self.bars.back() {
+            let next_ms = self.timeframe.end_ms(last.open_ms);
+            if next_ms >= open_ms {
+                break;
+            }
+            self.push_empty(next_ms);
+        }
+    }
+
+    /// Whether so many bars lie between the newest one and `open_ms` that all bars kept now would be forgotten.
+    fn skips_ahead(&self, open_ms: i64) -> bool {
+        let (Some(last), Some(first)) = (self.bars.back(), self.bars.front()) else { return false };
+        let shortest_ms = self.timeframe.end_ms(first.open_ms) - first.open_ms;
+        (open_ms - last.open_ms) / shortest_ms > self.capacity as i64 + 1
+    }
+
+    fn restart(&mut self) {
+        self.first_number += self.bars.len() as u64;
+        self.bars.clear();
+        self.changed_from = None;
+    }
+
+    fn push_empty(&mut self, open_ms: i64) {
+        let close = self.bars.iter().rev().find_map(Candle::close);
+        self.push(Candle::empty(open_ms, CandleState::Quiet, close));
+    }
+
+    fn push(&mut self, mut bar: Candle) {
+        if self.joined_ms.is_some_and(|joined| bar.open_ms < joined) && self.bars.is_empty() {
+            bar.doubt(CandleState::Partial);
+        }
+        let end_ms = self.timeframe.end_ms(bar.open_ms);
+        if self.gap_ms.as_ref().is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms) {
+            bar.doubt(CandleState::Gap);
+        }
+        if self.bars.len() == self.capacity {
+            self.bars.pop_front();
+            self.first_number += 1;
+        }
+        self.bars.push_back(bar);
+        self.touch(self.bars.len() - 1);
+        self.forget_old_gap();
+    }
+
+    /// A gap that ends within the bars already opened concerns no later bar.
+    fn forget_old_gap(&mut self) {
+        let Some(last) = self.bars.back() else { return };
+        let end_ms = self.timeframe.end_ms(last.open_ms);
+        if self.gap_ms.as_ref().is_some_and(|gap| gap.end <= end_ms) {
+            self.gap_ms = None;
+        }
+    }
+
+    fn touch(&mut self, index: usize) {
+        let number = self.first_number + index as u64;
+        self.changed_from = Some(self.changed_from.map_or(number, |from| from.min(number)));
+    }
+}
