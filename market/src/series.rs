@@ -75,7 +75,8 @@ impl Series {
 
     /// The bar with that number, if it is kept.
     pub fn get(&self, number: u64) -> Option<&Candle> {
-        self.bars.get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
+        self.bars
+            .get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
     }
 
     /// The numbers of all bars from the oldest changed since the last call; empty if none changed.
@@ -102,7 +103,11 @@ impl Series {
                 // A quiet bar that trades after all is a traded one; `absorb` has seen to that.
                 last.rev += u32::from(was_closed);
                 self.touch(index);
-                if was_closed { Outcome::Amended } else { Outcome::Current }
+                if was_closed {
+                    Outcome::Amended
+                } else {
+                    Outcome::Current
+                }
             }
             _ => {
                 self.extend_to(open_ms);
@@ -166,7 +171,9 @@ impl Series {
 
     /// When the newest bar counts as closed.
     fn closed_at(&self) -> i64 {
-        self.bars.back().map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
+        self.bars
+            .back()
+            .map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
     }
 
     fn amend(&mut self, open_ms: i64, news: &Candle) -> Outcome {
@@ -183,7 +190,9 @@ impl Series {
 
     /// Quiet bars after `index` are flat at its close, which may have changed.
     fn reflatten(&mut self, index: usize) {
-        let Some(close) = self.bars[index].close() else { return };
+        let Some(close) = self.bars[index].close() else {
+            return;
+        };
         for later in self.bars.iter_mut().skip(index + 1) {
             match later.state {
                 CandleState::Quiet if later.close() != Some(close) => {
@@ -212,7 +221,9 @@ impl Series {
 
     /// Whether so many bars lie between the newest one and `open_ms` that all bars kept now would be forgotten.
     fn skips_ahead(&self, open_ms: i64) -> bool {
-        let (Some(last), Some(first)) = (self.bars.back(), self.bars.front()) else { return false };
+        let (Some(last), Some(first)) = (self.bars.back(), self.bars.front()) else {
+            return false;
+        };
         let shortest_ms = self.timeframe.end_ms(first.open_ms) - first.open_ms;
         (open_ms - last.open_ms) / shortest_ms > self.capacity as i64 + 1
     }
@@ -233,7 +244,11 @@ impl Series {
             bar.doubt(CandleState::Partial);
         }
         let end_ms = self.timeframe.end_ms(bar.open_ms);
-        if self.gap_ms.as_ref().is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms) {
+        if self
+            .gap_ms
+            .as_ref()
+            .is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms)
+        {
             bar.doubt(CandleState::Gap);
         }
         if self.bars.len() == self.capacity {
