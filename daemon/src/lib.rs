@@ -1,1 +1,24 @@
-//! daemon
+//! chartd: market data in, chart frames out.
+//!
+//! The one place with threads, clocks, sockets and privileges. A trade's way through it: [`ingest`] reads the
+//! venue's stream, [`engine`] makes candles of it and publishes them in shared memory, [`render`] draws what changed
+//! and publishes frames. [`service`] puts the threads together; [`control`] hands the memory to readers. [`replay`]
+//! and [`demo`] take the same path with recorded and simulated data.
+
+mod clock;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod engine;
+mod gateway;
+pub mod ingest;
+pub mod render;
+pub mod replay;
+pub mod report;
+pub mod rt;
+pub mod service;
+pub mod sim;
+mod uring;
+
+pub use clock::now_ns;
+pub use uring::RingError;

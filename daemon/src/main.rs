@@ -1,2 +1,248 @@
-//! chartd
-fn main() {}
+//! chartd's command line.
+
+use anyhow::Context;
+use chartd::config::Config;
+use chartd::demo::{self, Demo};
+use chartd::replay::{self, Replay};
+use chartd::service::{Service, interrupted};
+use chartd::sim::{Sim, SimConfig};
+use clap::{Parser, Subcommand};
+use market::{Timeframe, Venue};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Market data in, chart frames out: live candlestick charts in shared memory, with a latency that is measured.
+///
+/// Begin with `chartd demo`: it needs no set-up and shows everything.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the service
+    Run {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/chartd/chartd.toml")]
+        config: PathBuf,
+        /// Serve the page with all charts here, as 127.0.0.1:8800
+        #[arg(long, value_name = "ADDR")]
+        http: Option<SocketAddr>,
+        /// The control socket
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
+    /// Shows everything at once: a simulated venue on loopback, four charts, a live page
+    Demo {
+        /// End after so many seconds
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        /// Print one JSON document with the figures at the end, and nothing else
+        #[arg(long)]
+        json: bool,
+        /// Serve the page here; port 0 takes any free one
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8800")]
+        http: SocketAddr,
+        /// The control socket
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// The simulated market follows from it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
+    /// Replays recorded frames: exact candles as CSV, pictures, figures
+    Replay {
+        /// Files of frames, a line each, plain or gzip, in the order of time
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Whose frames they are
+        #[arg(long, default_value = "binance")]
+        venue: Venue,
+        /// The candles to make, as 1s,1m
+        #[arg(long, value_delimiter = ',', default_value = "1m")]
+        timeframes: Vec<Timeframe>,
+        /// How many times faster than recorded, or max
+        #[arg(long, default_value = "max", value_name = "X|max", value_parser = speed)]
+        speed: Speed,
+        /// Write all candles as CSV
+        #[arg(long, value_name = "CSV")]
+        candles: Option<PathBuf>,
+        /// Write the last frame of each chart as a PNG to this folder
+        #[arg(long, value_name = "DIR")]
+        frames: Option<PathBuf>,
+        /// Write the figures as JSON
+        #[arg(long, value_name = "JSON")]
+        report: Option<PathBuf>,
+        /// Print the figures as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks a configuration and says what it would do
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/chartd/chartd.toml")]
+        config: PathBuf,
+    },
+    /// Runs the simulated venue as a server of its own: Binance's protocol, a seeded market
+    Sim {
+        /// Where it listens
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+        /// The market follows from it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// How fast to replay.
+#[derive(Clone, Copy)]
+struct Speed(Option<f64>);
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Speed(None)),
+        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed(Some(times))),
+        _ => Err("use max, or a number above zero, as 10".into()),
+    }
+}
+
+/// Exit code for a wrong command line, configuration or input.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    let (outcome, code) = match cli.command {
+        Command::Run { config, http, socket } => match Config::load(&config) {
+            Ok(config) => (serve(config, http, socket), 1),
+            Err(error) => (Err(error.into()), USAGE),
+        },
+        Command::Demo {
+            seconds,
+            json,
+            http,
+            socket,
+            seed,
+        } => (
+            demo::run(&Demo {
+                seconds,
+                json,
+                http,
+                socket,
+                seed,
+            }),
+            1,
+        ),
+        Command::Replay {
+            files,
+            venue,
+            timeframes,
+            speed,
+            candles,
+            frames,
+            report,
+            json,
+        } => {
+            let timeframes = unique(timeframes);
+            let Speed(speed) = speed;
+            (
+                replay::run(&Replay {
+                    files,
+                    venue,
+                    timeframes,
+                    speed,
+                    candles,
+                    frames,
+                    report,
+                    json,
+                }),
+                USAGE,
+            )
+        }
+        Command::Check { config } => (check(&config), USAGE),
+        Command::Sim { listen, seed } => (simulate(listen, seed), 1),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chartd: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Logs go to standard error. `RUST_LOG` chooses what; without it, what happens to connections and what is wrong.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,chartd::service=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
+/// Each timeframe once, in the order given.
+fn unique(timeframes: Vec<Timeframe>) -> Vec<Timeframe> {
+    let mut kept = Vec::new();
+    for timeframe in timeframes {
+        if !kept.contains(&timeframe) {
+            kept.push(timeframe);
+        }
+    }
+    kept
+}
+
+fn serve(mut config: Config, http: Option<SocketAddr>, socket: Option<PathBuf>) -> anyhow::Result<()> {
+    config.http = http.or(config.http);
+    config.socket = socket.or(config.socket);
+    let service = Service::start(&config)?;
+    for line in service.status()?.degraded() {
+        tracing::warn!("degraded: {line}");
+    }
+    if let Some(http) = service.http() {
+        tracing::info!("the page is at http://{http}/");
+    }
+    let status = format!("{} charts at {}", config.charts.len(), service.socket().display());
+    // Without systemd there is nobody to tell, and nothing to do about it.
+    let _ = sd_notify::notify(&[
+        sd_notify::NotifyState::Ready,
+        sd_notify::NotifyState::Status(&status),
+    ]);
+    let outcome = service.run(interrupted());
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    outcome
+}
+
+fn check(path: &std::path::Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    println!("{} is valid:", path.display());
+    for feed in &config.feeds {
+        println!("  feed {}: {}", feed.venue, feed.symbols.join(", "));
+    }
+    for chart in &config.charts {
+        let [width, height] = chart.size;
+        println!("  chart {}: {width}×{height}, {}", chart.name(), chart.theme);
+    }
+    Ok(())
+}
+
+fn simulate(listen: SocketAddr, seed: u64) -> anyhow::Result<()> {
+    let config = SimConfig::new(listen, seed);
+    let symbols: Vec<_> = config.symbols.iter().map(|symbol| symbol.name()).collect();
+    let sim = Sim::start(config)?;
+    println!(
+        "a simulated market of {} at ws://{}",
+        symbols.join(", "),
+        sim.addr()
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .context("cannot wait for signals")?
+        .block_on(interrupted());
+    Ok(())
+}

@@ -23,5 +23,5 @@ pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
 pub use instrument::{ChartName, ChartNameError, Instrument, InstrumentId, Instruments, Venue};
 pub use sequence::{Integrity, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};
-pub use timeframe::Timeframe;
+pub use timeframe::{Timeframe, TimeframeError, civil_date};
 pub use trade::{Quote, Side, Trade};

@@ -108,7 +108,7 @@ impl Timeframe {
                 (time_ms - origin).div_euclid(len) * len + origin
             }
             None => {
-                let (year, month) = month_of(time_ms.div_euclid(DAY_MS));
+                let (year, month, _) = civil_date(time_ms.div_euclid(DAY_MS));
                 first_day(year, month) * DAY_MS
             }
         }
@@ -119,7 +119,7 @@ impl Timeframe {
         match self.len_ms() {
             Some(len) => open_ms + len,
             None => {
-                let (year, month) = month_of(open_ms.div_euclid(DAY_MS));
+                let (year, month, _) = civil_date(open_ms.div_euclid(DAY_MS));
                 let next = if month == 12 {
                     (year + 1, 1)
                 } else {
@@ -141,10 +141,11 @@ impl Timeframe {
     }
 }
 
-/// Year and month (1 to 12) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+///
 /// Source of the method: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn month_of(day: i64) -> (i64, i64) {
-    let shifted = day + 719_468;
+pub fn civil_date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -155,10 +156,11 @@ fn month_of(day: i64) -> (i64, i64) {
     } else {
         month_from_march - 9
     };
-    (year_of_era + era * 400 + i64::from(month <= 2), month)
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// The day, counted from 1970-01-01, on which a month begins. Inverse of [`month_of`], same source.
+/// The day, counted from 1970-01-01, on which a month begins. Inverse of [`civil_date`], same source.
 fn first_day(year: i64, month: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
@@ -201,6 +203,8 @@ mod tests {
         fn months_and_weeks_follow_the_calendar(time_ms in -30_000_000_000_000i64..250_000_000_000_000) {
             let zoned = Timestamp::from_millisecond(time_ms).unwrap().to_zoned(TimeZone::UTC);
             let midnight = zoned.start_of_day().unwrap();
+            let (year, month, day) = (zoned.year().into(), zoned.month().into(), zoned.day().into());
+            prop_assert_eq!(civil_date(time_ms.div_euclid(DAY_MS)), (year, month, day));
 
             let month = midnight.first_of_month().unwrap();
             prop_assert_eq!(Timeframe::Month.open_ms(time_ms), month.timestamp().as_millisecond());

@@ -1,1 +1,63 @@
-//! shm
+//! The shared-memory ABI of chartd: what the daemon writes and any local program may read.
+//!
+//! What holds:
+//!
+//! - **Readers cannot write.** Segments are anonymous memfds, sealed before anyone sees them: no reader can map
+//!   them writable, shrink, grow or punch them. There are no named objects, so a crash leaves nothing behind.
+//! - **A writer never waits for a reader.** Readers copy under a sequence number and try again if it moved.
+//! - **A reader never sees half a record or half a frame**, or it is told so.
+//! - Every record's layout is defined once, in the file that is named after its segment: [`frame`], [`market`],
+//!   [`status`]; [`control`] holds the messages by which a reader gets its descriptors.
+//!
+//! All fields are little-endian 64-bit words, read and written as atomics, so that a race is never undefined
+//! behaviour. The unsafe code is in [`segment`].
+
+pub mod control;
+pub mod frame;
+pub mod histogram;
+pub mod market;
+pub mod record;
+pub mod segment;
+pub mod status;
+
+/// Readers and writers must agree on this number.
+pub const ABI_MAJOR: u64 = 1;
+
+/// Rises when fields are added behind the existing ones.
+pub const ABI_MINOR: u64 = 0;
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!("chartd's shared memory is laid out for 64-bit little-endian machines");
+
+/// What can go wrong with a segment.
+#[derive(Debug, thiserror::Error)]
+pub enum ShmError {
+    /// The kernel refused a step of making or mapping a segment.
+    #[error("cannot {step} a shared-memory segment of {len_bytes} bytes: {source}")]
+    Kernel {
+        /// What was attempted.
+        step: &'static str,
+        /// The segment's size.
+        len_bytes: usize,
+        /// The kernel's reason.
+        source: nix::Error,
+    },
+    /// The segment is not what it should be.
+    #[error("this is not a chartd {kind} segment of ABI {ABI_MAJOR}: {why}")]
+    Foreign {
+        /// Which segment was expected.
+        kind: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A size is outside what the ABI can express.
+    #[error("{what} is {value}; the shared-memory layout allows {limit}")]
+    Limit {
+        /// Which size.
+        what: &'static str,
+        /// Its value.
+        value: usize,
+        /// The allowed range.
+        limit: &'static str,
+    },
+}

@@ -1,0 +1,268 @@
+//! What each command prints.
+
+use crate::{Cli, Command, table};
+use anyhow::{Context, bail};
+use chart_client::{Candles, Connection};
+use market::{Candle, ChartName, decimal};
+use serde_json::{Value, json};
+use shm::frame::{CopyOutcome, FrameCopy, FrameInfo};
+use shm::status::{Counter, Stage};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
+    let connection = Connection::open(cli.socket.as_deref())?;
+    match &cli.command {
+        Command::List => list(&connection, cli.json),
+        Command::Snap { chart, output } => snap(&connection, chart, output, cli.json),
+        Command::Candles { chart, last } => candles(&connection, chart, *last, cli.json),
+        Command::Watch { chart, frames } => watch(&connection, chart, *frames, cli.json),
+        Command::Stats => stats(&connection, cli.json),
+    }
+}
+
+fn print_json(value: &Value) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{value}")?;
+    Ok(())
+}
+
+fn list(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
+    let charts = connection.status().charts();
+    if as_json {
+        let rows: Vec<_> = charts
+            .iter()
+            .map(|chart| {
+                json!({"chart": chart.name.to_string(), "width": chart.width, "height": chart.height,
+                       "frames": chart.frames, "page_bytes": chart.page_bytes})
+            })
+            .collect();
+        return print_json(&Value::Array(rows));
+    }
+    let row = |chart: &shm::status::ChartEntry| {
+        let size = format!("{}x{}", chart.width, chart.height);
+        let pages = if chart.page_bytes > 4096 { "2 MiB" } else { "4 KiB" };
+        vec![
+            chart.name.to_string(),
+            size,
+            chart.frames.to_string(),
+            pages.to_owned(),
+        ]
+    };
+    let rows: Vec<_> = charts.iter().map(row).collect();
+    table::print(&["CHART", "SIZE", "FRAMES", "PAGES"], &rows)?;
+    Ok(())
+}
+
+fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool) -> anyhow::Result<()> {
+    let reader = connection.chart(&chart.to_string())?;
+    let mut frame = FrameCopy::default();
+    // A frame may be overtaken while it is copied, or may not be there yet shortly after the start.
+    for _ in 0..100 {
+        if reader.copy_latest(&mut frame) == CopyOutcome::Copied {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let Some(info) = frame.info else {
+        bail!("{chart} has no frame yet; try again in a moment")
+    };
+    std::fs::File::create(output)
+        .and_then(|file| chart_client::write_png(&frame, BufWriter::new(file)))
+        .with_context(|| format!("cannot write {}", output.display()))?;
+    if as_json {
+        return print_json(&json!({"file": output, "frame": frame_json(&info)}));
+    }
+    let FrameCopy { width, height, .. } = frame;
+    writeln!(
+        std::io::stdout(),
+        "{}: frame {} of {chart}, {width}x{height}",
+        output.display(),
+        info.number
+    )?;
+    Ok(())
+}
+
+fn candles(connection: &Connection, chart: &ChartName, last: usize, as_json: bool) -> anyhow::Result<()> {
+    let Some(found) = chart_client::candles(connection.market(), chart, last) else {
+        bail!("chartd has no candles of {chart}; `chartctl list` names its charts");
+    };
+    if as_json {
+        return print_json(
+            &found
+                .bars
+                .iter()
+                .map(|bar| candle_json(chart, &found, bar))
+                .collect(),
+        );
+    }
+    let rows: Vec<_> = found.bars.iter().map(|bar| candle_row(&found, bar)).collect();
+    table::print(
+        &[
+            "OPEN (UTC)",
+            "OPEN",
+            "HIGH",
+            "LOW",
+            "CLOSE",
+            "VOLUME",
+            "TRADES",
+            "STATE",
+            "REV",
+        ],
+        &rows,
+    )?;
+    Ok(())
+}
+
+/// Open, high, low and close as exact decimal text; empty where there is no price.
+fn prices(found: &Candles, bar: &Candle) -> [String; 4] {
+    bar.ohlc.map_or_else(Default::default, |ohlc| {
+        [ohlc.open, ohlc.high, ohlc.low, ohlc.close]
+            .map(|price| decimal::display(price, found.price_digits).to_string())
+    })
+}
+
+fn candle_row(found: &Candles, bar: &Candle) -> Vec<String> {
+    let mut row = vec![utc(bar.open_ms)];
+    row.extend(prices(found, bar));
+    row.push(decimal::display(bar.volume, found.qty_digits).to_string());
+    row.extend([
+        bar.trades.to_string(),
+        bar.state.name().to_owned(),
+        bar.rev.to_string(),
+    ]);
+    row
+}
+
+fn candle_json(chart: &ChartName, found: &Candles, bar: &Candle) -> Value {
+    let [open, high, low, close] =
+        prices(found, bar).map(|text| if text.is_empty() { Value::Null } else { text.into() });
+    json!({
+        "chart": chart.to_string(), "open_time_ms": bar.open_ms,
+        "open": open, "high": high, "low": low, "close": close,
+        "volume": decimal::display(bar.volume, found.qty_digits).to_string(),
+        "trades": bar.trades, "state": bar.state.name(), "rev": bar.rev,
+    })
+}
+
+/// A moment as `2024-08-08 23:54:13`.
+fn utc(time_ms: i64) -> String {
+    let seconds = time_ms.div_euclid(1_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    let (year, month, day) = market::civil_date(days);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+fn frame_json(info: &FrameInfo) -> Value {
+    json!({
+        "number": info.number, "bars": info.bars, "data_revision": info.data_revision,
+        "venue_ms": info.venue_ms, "receive_ns": info.receive_ns, "candle_ns": info.candle_ns,
+        "render_ns": info.render_ns, "publish_ns": info.publish_ns, "damage_rects": info.damage_count,
+    })
+}
+
+fn watch(
+    connection: &Connection,
+    chart: &ChartName,
+    frames: Option<u64>,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let reader = connection.chart(&chart.to_string())?;
+    let (mut newest, mut left) = (0, frames.unwrap_or(u64::MAX));
+    while left > 0 {
+        if reader.latest() == newest {
+            if !connection.is_alive(Duration::from_millis(1)) {
+                bail!("chartd has stopped");
+            }
+            continue;
+        }
+        let Some(info) = reader.latest_info().filter(|info| info.number != newest) else {
+            continue;
+        };
+        let skipped = if newest == 0 {
+            0
+        } else {
+            info.number.saturating_sub(newest + 1)
+        };
+        newest = info.number;
+        left -= 1;
+        if as_json {
+            print_json(&frame_json(&info))?;
+            continue;
+        }
+        let close = chart_client::candles(connection.market(), chart, 1).and_then(|found| {
+            let close = found.bars.last()?.close()?;
+            Some(decimal::display(close, found.price_digits).to_string())
+        });
+        let micros = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e3;
+        writeln!(
+            std::io::stdout(),
+            "frame {:>8}  close {:>12}  {:>9.1} us from receipt, {:>8.1} us to draw, {} rectangles{}",
+            info.number,
+            close.as_deref().unwrap_or("-"),
+            micros(info.receive_ns, info.publish_ns),
+            micros(info.render_ns, info.publish_ns),
+            info.damage_count,
+            if skipped > 0 {
+                format!(", {skipped} not seen")
+            } else {
+                String::new()
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
+    let status = connection.status();
+    let latency = |stage: &Stage| {
+        let histogram = status.histogram(*stage)?;
+        let micros = |q| histogram.quantile_ns(q) as f64 / 1e3;
+        let values = [
+            micros(0.5),
+            micros(0.9),
+            micros(0.99),
+            micros(0.999),
+            histogram.max_ns() as f64 / 1e3,
+        ];
+        Some((stage.name(), histogram.count(), values))
+    };
+    let latencies: Vec<_> = Stage::ALL.iter().filter_map(latency).collect();
+    if as_json {
+        let counters = Counter::ALL
+            .iter()
+            .map(|counter| (counter.name(), status.counter(*counter).into()));
+        let mut document: serde_json::Map<String, Value> =
+            counters.map(|(name, value)| (name.to_owned(), value)).collect();
+        for (name, count, [p50, p90, p99, p999, max]) in latencies {
+            let figures =
+                json!({"count": count, "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max});
+            document.insert(format!("{name}_us"), figures);
+        }
+        document.insert("degraded".to_owned(), status.degraded().into());
+        return print_json(&document.into());
+    }
+    let rows: Vec<_> = Counter::ALL
+        .iter()
+        .map(|counter| vec![counter.name().to_owned(), status.counter(*counter).to_string()])
+        .collect();
+    table::print(&["COUNTER", "VALUE"], &rows)?;
+    println!();
+    let rows: Vec<_> = latencies
+        .iter()
+        .map(|(name, count, values)| {
+            let mut row = vec![(*name).to_owned(), count.to_string()];
+            row.extend(values.iter().map(|micros| format!("{micros:.1}")));
+            row
+        })
+        .collect();
+    table::print(
+        &["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"],
+        &rows,
+    )?;
+    for line in status.degraded() {
+        println!("degraded: {line}");
+    }
+    Ok(())
+}

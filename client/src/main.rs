@@ -1,0 +1,75 @@
+//! chartctl: shows what a running chartd has.
+
+mod commands;
+mod table;
+
+use clap::{Parser, Subcommand};
+use market::ChartName;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Shows the charts and candles of a running chartd.
+///
+/// A CHART is venue:SYMBOL/timeframe, as binance:BTCUSDT/1m; `chartctl list` names those that there are.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// The daemon's control socket [default: $CHARTD_SOCKET, the user's own, or /run/chartd/chartd.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON on standard output: one document, or one a line for `watch`
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists the charts
+    List,
+    /// Writes the latest frame of a chart as a PNG
+    Snap {
+        /// The chart
+        chart: ChartName,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Prints the newest candles of a chart
+    Candles {
+        /// The chart
+        chart: ChartName,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        last: usize,
+    },
+    /// Prints a line for each new frame until interrupted
+    Watch {
+        /// The chart
+        chart: ChartName,
+        /// Stop after this many frames
+        #[arg(long)]
+        frames: Option<u64>,
+    },
+    /// Prints counters, latencies and what the machine lacks
+    Stats,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match commands::run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Somebody closed the pipe, as `head` does: nothing is wrong.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chartctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

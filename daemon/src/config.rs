@@ -1,0 +1,352 @@
+//! The configuration: a TOML file, checked as a whole before anything starts.
+//!
+//! An unknown key, a wrong type or an impossible value is an error that names the file, the line and the reason.
+
+use crate::ingest::connect::Endpoint;
+use crate::rt::Wait;
+use chart::{MAX_SIZE, Theme};
+use jiff::tz::TimeZone;
+use market::{ChartName, Timeframe, Venue, decimal};
+use serde::{Deserialize, Deserializer, de};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The most symbols of one feed: Binance allows 1,024 streams on a connection.
+const MAX_SYMBOLS: usize = 128;
+/// The longest symbol.
+const MAX_SYMBOL_BYTES: usize = 32;
+
+/// A whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where market data comes from.
+    #[serde(rename = "feed", default)]
+    pub feeds: Vec<Feed>,
+    /// What is drawn of it.
+    #[serde(rename = "chart", default)]
+    pub charts: Vec<Chart>,
+    /// How many candles of each chart are kept.
+    #[serde(default = "default_bars", deserialize_with = "bars")]
+    pub bars: usize,
+    /// The control socket; see [`crate::control::default_path`] for where it is otherwise.
+    #[serde(default)]
+    pub socket: Option<PathBuf>,
+    /// Where the page is served; nowhere without it.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
+    /// What the hot threads ask of the machine.
+    #[serde(default)]
+    pub realtime: Realtime,
+}
+
+/// `[[feed]]`: one connection to a venue.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feed {
+    /// The venue.
+    #[serde(deserialize_with = "parsed")]
+    pub venue: Venue,
+    /// Its symbols, as it spells them.
+    #[serde(deserialize_with = "symbols")]
+    pub symbols: Vec<String>,
+    /// Another endpoint with the same protocol.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Certificates to trust instead of the system's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Decimal places of the prices.
+    #[serde(default = "default_digits", deserialize_with = "digits")]
+    pub price_digits: u8,
+    /// Decimal places of the quantities.
+    #[serde(default = "default_digits", deserialize_with = "digits")]
+    pub quantity_digits: u8,
+}
+
+/// `[[chart]]`: one picture that is kept up to date.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chart {
+    /// What it shows, as `binance:BTCUSDT`.
+    pub source: Source,
+    /// The length of its candles.
+    #[serde(deserialize_with = "parsed")]
+    pub timeframe: Timeframe,
+    /// Width and height in pixels.
+    #[serde(default = "default_size", deserialize_with = "size")]
+    pub size: [u32; 2],
+    /// Its colours.
+    #[serde(default, deserialize_with = "parsed")]
+    pub theme: Theme,
+    /// The IANA name of the time axis's zone.
+    #[serde(default = "utc", deserialize_with = "time_zone")]
+    pub time_zone: TimeZone,
+}
+
+/// A venue and one of its symbols.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Source {
+    /// The venue.
+    pub venue: Venue,
+    /// Its symbol.
+    pub symbol: String,
+}
+
+/// `[realtime]`: what the hot threads ask of the machine. What is refused is reported and done without.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Realtime {
+    /// How they wait.
+    pub wait: Wait,
+    /// Their SCHED_FIFO priority, 1 to 99; zero asks for none.
+    #[serde(deserialize_with = "priority")]
+    pub priority: u8,
+    /// Whether frames lie in 2 MiB pages where there are any.
+    pub huge_pages: bool,
+    /// Whether memory is locked.
+    pub lock_memory: bool,
+    /// Whether a refusal prevents the start.
+    pub strict: bool,
+}
+
+impl Default for Realtime {
+    fn default() -> Self {
+        Self {
+            wait: Wait::Auto,
+            priority: 10,
+            huge_pages: true,
+            lock_memory: true,
+            strict: false,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+    /// A line is wrong.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The parts do not fit together.
+    #[error("{path}: {reason}")]
+    Whole {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &name),
+            Err(source) => Err(ConfigError::Unreadable { path: name, source }),
+        }
+    }
+
+    /// Checks a text; `name` stands for it in errors.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = 1 + text.as_bytes()[..at]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            let reason = error.message().replace('\n', " ");
+            ConfigError::Line {
+                path: name.to_owned(),
+                line,
+                reason,
+            }
+        })?;
+        let whole = |reason| ConfigError::Whole {
+            path: name.to_owned(),
+            reason,
+        };
+        config.check().map_err(whole)?;
+        Ok(config)
+    }
+
+    /// What no single line can tell.
+    fn check(&self) -> Result<(), String> {
+        if self.charts.is_empty() {
+            return Err("it has no [[chart]], so there is nothing to draw".into());
+        }
+        if self.charts.len() > shm::status::MAX_CHARTS {
+            let (count, most) = (self.charts.len(), shm::status::MAX_CHARTS);
+            return Err(format!(
+                "it has {count} charts; {most} is the most for one daemon"
+            ));
+        }
+        let mut sources = HashSet::new();
+        for feed in &self.feeds {
+            feed.endpoint(&[])?;
+            for symbol in &feed.symbols {
+                if !sources.insert((feed.venue, symbol)) {
+                    return Err(format!("{}:{symbol} comes from two feeds", feed.venue));
+                }
+            }
+        }
+        let mut names = HashSet::new();
+        for chart in &self.charts {
+            let name = chart.name();
+            if !sources.contains(&(name.venue, &name.symbol)) {
+                let Source { venue, symbol } = &chart.source;
+                return Err(format!(
+                    "chart {name} has no feed: add {symbol} to a [[feed]] of {venue}"
+                ));
+            }
+            if !names.insert(name.clone()) {
+                return Err(format!("chart {name} is there twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Feed {
+    /// Where it comes from, with the venue's own candles of these lengths.
+    pub fn endpoint(&self, klines: &[&str]) -> Result<Endpoint, String> {
+        let url = self.url.as_deref().unwrap_or(match self.venue {
+            Venue::Binance => "wss://stream.binance.com:9443",
+            Venue::Kraken => "wss://ws.kraken.com/v2",
+            Venue::Coinbase => "wss://ws-feed.exchange.coinbase.com",
+        });
+        Endpoint::new(url, self.venue, &self.symbols, klines)
+    }
+}
+
+impl Chart {
+    /// Its name.
+    pub fn name(&self) -> ChartName {
+        let Source { venue, symbol } = self.source.clone();
+        ChartName {
+            venue,
+            symbol,
+            timeframe: self.timeframe,
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (venue, symbol) = text
+            .split_once(':')
+            .ok_or(format!("'{text}' is not venue:SYMBOL, as binance:BTCUSDT"))?;
+        check_symbol(symbol)?;
+        Ok(Self {
+            venue: venue.parse()?,
+            symbol: symbol.to_owned(),
+        })
+    }
+}
+
+fn check_symbol(symbol: &str) -> Result<(), String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    if symbol.is_empty() || symbol.len() > MAX_SYMBOL_BYTES || !symbol.chars().all(known) {
+        return Err(format!(
+            "'{symbol}' is not a symbol: 1 to {MAX_SYMBOL_BYTES} letters, digits, / - _ or ."
+        ));
+    }
+    Ok(())
+}
+
+fn default_bars() -> usize {
+    2_000
+}
+
+fn default_digits() -> u8 {
+    8
+}
+
+fn default_size() -> [u32; 2] {
+    [1920, 1080]
+}
+
+fn utc() -> TimeZone {
+    TimeZone::UTC
+}
+
+/// A text that is read by `FromStr`.
+fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(from: D) -> Result<T, D::Error> {
+    String::deserialize(from)?.parse().map_err(de::Error::custom)
+}
+
+fn symbols<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let symbols = Vec::<String>::deserialize(from)?;
+    if symbols.is_empty() || symbols.len() > MAX_SYMBOLS {
+        let count = symbols.len();
+        return Err(de::Error::custom(format!(
+            "a feed has 1 to {MAX_SYMBOLS} symbols, not {count}"
+        )));
+    }
+    symbols
+        .iter()
+        .try_for_each(|symbol| check_symbol(symbol))
+        .map_err(de::Error::custom)?;
+    Ok(symbols)
+}
+
+fn in_range<'de, D: Deserializer<'de>>(from: D, what: &str, least: i64, most: i64) -> Result<i64, D::Error> {
+    let value = i64::deserialize(from)?;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(de::Error::custom(format!(
+        "{what} must be {least} to {most}, not {value}"
+    )))
+}
+
+fn digits<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    in_range(from, "decimal places", 0, decimal::MAX_DIGITS.into()).map(|value| value as u8)
+}
+
+fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    in_range(from, "the priority", 0, 99).map(|value| value as u8)
+}
+
+fn bars<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    in_range(from, "the number of bars kept", 1, 1_000_000).map(|value| value as usize)
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<[u32; 2], D::Error> {
+    let sides = <[i64; 2]>::deserialize(from)?;
+    let fits = sides.iter().all(|side| (1..=i64::from(MAX_SIZE)).contains(side));
+    if !fits {
+        let [width, height] = sides;
+        return Err(de::Error::custom(format!(
+            "a chart cannot be {width}×{height} pixels; each side must be 1 to {MAX_SIZE}"
+        )));
+    }
+    Ok(sides.map(|side| side as u32))
+}
+
+fn time_zone<'de, D: Deserializer<'de>>(from: D) -> Result<TimeZone, D::Error> {
+    let name = String::deserialize(from)?;
+    TimeZone::get(&name)
+        .map_err(|_| de::Error::custom(format!("'{name}' is not an IANA time zone, as Europe/Berlin")))
+}

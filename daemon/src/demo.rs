@@ -1,0 +1,106 @@
+//! The demonstration: the whole daemon, fed by the simulated venue over a real TCP connection on loopback.
+
+use crate::config::Config;
+use crate::report;
+use crate::service::Service;
+use crate::sim::{Sim, SimConfig};
+use anyhow::Context;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a demonstration is to do.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// How long; until interrupted without it.
+    pub seconds: Option<u64>,
+    /// Whether to print only a JSON document at the end.
+    pub json: bool,
+    /// Where the page is served.
+    pub http: SocketAddr,
+    /// The control socket.
+    pub socket: Option<PathBuf>,
+    /// The simulated market follows from it.
+    pub seed: u64,
+}
+
+/// Runs the demonstration.
+pub fn run(demo: &Demo) -> anyhow::Result<()> {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let sim = SimConfig::new(any_port, demo.seed);
+    let symbols: Vec<String> = sim.symbols.iter().map(|symbol| symbol.name()).collect();
+    let sim = Sim::start(sim).context("the simulated venue does not start")?;
+    let mut config = configuration(&sim, &symbols)?;
+    config.socket.clone_from(&demo.socket);
+    config.http = Some(demo.http);
+    let service = Service::start(&config)?;
+    let status = service.status()?;
+    if !demo.json {
+        announce(&service, &symbols);
+    }
+    let watch = async {
+        let end = demo
+            .seconds
+            .map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.tick().await;
+        loop {
+            tokio::select! {
+                _ = second.tick() => {}
+                () = crate::service::interrupted() => break,
+            }
+            if !demo.json {
+                print_line(&report::line(&status));
+            }
+            if end.is_some_and(|end| tokio::time::Instant::now() >= end) {
+                break;
+            }
+        }
+    };
+    service.run(watch)?;
+    if demo.json {
+        println!("{}", serde_json::Value::from(report::figures(&status)));
+    } else {
+        println!();
+    }
+    Ok(())
+}
+
+/// Four charts of one-second candles, so that something is to be seen at once.
+fn configuration(sim: &Sim, symbols: &[String]) -> anyhow::Result<Config> {
+    let mut text = format!(
+        "[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = {symbols:?}\n",
+        sim.addr()
+    );
+    for symbol in symbols {
+        text += &format!("[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n");
+    }
+    Config::parse(&text, "the demonstration").map_err(Into::into)
+}
+
+fn announce(service: &Service, symbols: &[String]) {
+    println!("chartd draws {} from a simulated venue.", symbols.join(", "));
+    if let Some(http) = service.http() {
+        println!("  in a browser:  http://{http}/");
+    }
+    let socket = service.socket().display();
+    println!("  in a terminal: chartctl --socket {socket} list");
+    if let Ok(status) = service.status() {
+        for line in status.degraded() {
+            println!("  without:       {line}");
+        }
+    }
+    println!("Ctrl-C ends it.");
+}
+
+/// Overwrites the line on a terminal; elsewhere each stands by itself.
+fn print_line(line: &str) {
+    let mut out = std::io::stdout();
+    let written = if out.is_terminal() {
+        write!(out, "\r{line}\x1b[K")
+    } else {
+        writeln!(out, "{line}")
+    };
+    let _ = written.and_then(|()| out.flush()); // Whoever closed the output wants no more of it.
+}

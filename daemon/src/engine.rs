@@ -1,0 +1,458 @@
+//! From a frame of bytes to published candles: decode, prove integrity, aggregate, publish.
+//!
+//! The engine is plain functions over its own state. It neither knows where frames come from (a socket, a file, a
+//! log) nor reads a clock, so live data, replays and tests take the same path. After [`Engine::new`] it does not
+//! allocate.
+
+use chart_client::record_of;
+use market::binance::{self, DecodeError, Kline, Message};
+use market::{
+    CandleState, GRACE_MS, Instrument, Instruments, Integrity, Outcome, Series, Side, Timeframe, Trade,
+    TradeSequence, Venue,
+};
+use shm::ShmError;
+use shm::market::{InstrumentEntry, MarketPlan, MarketWriter, Origin, QuoteRecord, TickRecord};
+use shm::record::Text;
+use shm::status::{Counter, Stage, StatusWriter};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many ticks the ring in shared memory keeps.
+const TICK_CAPACITY: usize = 1 << 14;
+
+/// One feed: a venue and the instruments that come from it over one connection.
+#[derive(Debug, Clone)]
+pub struct FeedPlan {
+    /// The venue, which decides the wire format.
+    pub venue: Venue,
+    /// What it carries, and the candles to make of it.
+    pub instruments: Vec<(Instrument, Vec<Timeframe>)>,
+}
+
+/// What a frame turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A market message.
+    Decoded,
+    /// An answer to us or a notice about the connection.
+    Control,
+    /// The server is about to close this connection.
+    Shutdown,
+    /// Of a kind, or about a symbol, that is not known.
+    Unknown,
+    /// Not what it claims to be.
+    Malformed(DecodeError),
+}
+
+/// All feeds and their candles.
+#[derive(Debug)]
+pub struct Engine {
+    feeds: Vec<Feed>,
+    output: Output,
+}
+
+#[derive(Debug)]
+struct Output {
+    market: MarketWriter,
+    status: Arc<StatusWriter>,
+    /// When the frame in hand was received, and the clock to stamp its candles with.
+    receive_ns: u64,
+    now_ns: fn() -> u64,
+}
+
+#[derive(Debug)]
+struct Feed {
+    venue: Venue,
+    table: Instruments,
+    /// By place in `table`.
+    instruments: Vec<Tracked>,
+    /// The latest exchange time that any message of the feed has proven.
+    watermark_ms: i64,
+    /// No series has anything to close before this.
+    deadline_ms: i64,
+}
+
+/// An instrument and what is known of it.
+#[derive(Debug)]
+struct Tracked {
+    /// Its place in the market segment.
+    place: usize,
+    sequence: TradeSequence,
+    last_trade_ms: i64,
+    /// Set while it is not proven that no trade was lost in a break of the connection.
+    doubt: Option<Doubt>,
+    series: Vec<LiveSeries>,
+}
+
+/// A break of the connection, in exchange time.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    from_ms: i64,
+    /// When messages came again.
+    until_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+struct LiveSeries {
+    /// Its place in the market segment.
+    place: usize,
+    bars: Series,
+    /// The end of the numbers last published.
+    published_end: u64,
+    /// The venue's own closed candle, until ours is closed too.
+    kline: Option<Kline>,
+}
+
+impl Engine {
+    /// Makes the market segment and all series, each of which keeps `bars` candles. `now_ns` stamps candles when
+    /// they become visible.
+    pub fn new(
+        plans: &[FeedPlan],
+        bars: usize,
+        huge_pages: bool,
+        status: Arc<StatusWriter>,
+        now_ns: fn() -> u64,
+    ) -> Result<Self, ShmError> {
+        let mut plan = MarketPlan {
+            instruments: Vec::new(),
+            series: Vec::new(),
+            tick_capacity: TICK_CAPACITY,
+            candle_capacity: bars,
+        };
+        let feeds = plans
+            .iter()
+            .map(|feed| Feed::new(feed, bars, &mut plan))
+            .collect();
+        let market = MarketWriter::create(&plan, huge_pages)?;
+        Ok(Self {
+            feeds,
+            output: Output {
+                market,
+                status,
+                receive_ns: 0,
+                now_ns,
+            },
+        })
+    }
+
+    /// The market segment, to hand to readers.
+    pub fn market(&self) -> &MarketWriter {
+        &self.output.market
+    }
+
+    /// The series of one instrument and timeframe, for reports.
+    pub fn series(&self, venue: Venue, symbol: &str, timeframe: Timeframe) -> Option<&Series> {
+        let feed = self.feeds.iter().find(|feed| feed.venue == venue)?;
+        let tracked = &feed.instruments[usize::from(feed.table.find(symbol.as_bytes())?.0)];
+        tracked
+            .series
+            .iter()
+            .map(|live| &live.bars)
+            .find(|bars| bars.timeframe() == timeframe)
+    }
+
+    /// Takes in one frame of the feed at `feed`, received at `receive_ns` (CLOCK_MONOTONIC).
+    pub fn frame(&mut self, feed: usize, frame: &[u8], receive_ns: u64) -> Verdict {
+        let (feed, output) = (&mut self.feeds[feed], &mut self.output);
+        output.receive_ns = receive_ns;
+        let verdict = match binance::decode(frame, &feed.table) {
+            Ok(message) => feed.take(message, output),
+            Err(error) => Verdict::Malformed(error),
+        };
+        output.status.count(Counter::FramesIn, 1);
+        output.status.count(Counter::BytesIn, frame.len() as u64);
+        let counter = match verdict {
+            Verdict::Decoded => Counter::Decoded,
+            Verdict::Control | Verdict::Shutdown => Counter::Control,
+            Verdict::Unknown => Counter::Unknown,
+            Verdict::Malformed(_) => Counter::Malformed,
+        };
+        output.status.count(counter, 1);
+        verdict
+    }
+
+    /// Tells that the feed's connection broke: from here on, life is not proven.
+    pub fn disconnected(&mut self, feed: usize) {
+        let feed = &mut self.feeds[feed];
+        if feed.watermark_ms == i64::MIN {
+            return; // Nothing was seen yet, so nothing can have been lost.
+        }
+        feed.deadline_ms = i64::MIN; // The next message ends the break.
+        for tracked in &mut feed.instruments {
+            tracked
+                .doubt
+                .get_or_insert(Doubt {
+                    from_ms: feed.watermark_ms,
+                    until_ms: None,
+                })
+                .until_ms = None;
+        }
+    }
+}
+
+impl Feed {
+    fn new(plan: &FeedPlan, bars: usize, market: &mut MarketPlan) -> Self {
+        let mut table = Instruments::default();
+        let mut instruments = Vec::new();
+        for (instrument, timeframes) in &plan.instruments {
+            if table.find(instrument.symbol.as_bytes()).is_some() || table.add(instrument.clone()).is_none() {
+                continue; // Named twice: the configuration refuses that; here the first counts.
+            }
+            let place = market.instruments.len();
+            market.instruments.push(InstrumentEntry {
+                venue: Text::new(instrument.venue.name()),
+                symbol: Text::new(&instrument.symbol),
+                price_digits: instrument.price_digits.into(),
+                qty_digits: instrument.qty_digits.into(),
+            });
+            let live = |timeframe: &Timeframe| {
+                market.series.push((place, timeframe.to_string()));
+                let bars = Series::new(*timeframe, bars);
+                LiveSeries {
+                    place: market.series.len() - 1,
+                    bars,
+                    published_end: 0,
+                    kline: None,
+                }
+            };
+            let series = timeframes.iter().map(live).collect();
+            let sequence = TradeSequence::default();
+            instruments.push(Tracked {
+                place,
+                sequence,
+                last_trade_ms: i64::MIN,
+                doubt: None,
+                series,
+            });
+        }
+        Self {
+            venue: plan.venue,
+            table,
+            instruments,
+            watermark_ms: i64::MIN,
+            deadline_ms: i64::MIN,
+        }
+    }
+
+    fn take(&mut self, message: Message<'_>, output: &mut Output) -> Verdict {
+        match message {
+            Message::Trade {
+                instrument,
+                event_ms,
+                trade,
+            } => {
+                let tracked = &mut self.instruments[usize::from(instrument.0)];
+                tracked.trade(&trade, output);
+                self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
+                self.advance(event_ms.max(trade.time_ms), output);
+            }
+            Message::Quote {
+                instrument,
+                update_id,
+                quote,
+            } => {
+                let place = self.instruments[usize::from(instrument.0)].place;
+                let record = QuoteRecord {
+                    bid_price: quote.bid_price,
+                    bid_qty: quote.bid_qty,
+                    ask_price: quote.ask_price,
+                    ask_qty: quote.ask_qty,
+                    update_id,
+                    receive_ns: output.receive_ns,
+                };
+                output.market.quote(place, &record);
+            }
+            Message::Kline {
+                instrument,
+                event_ms,
+                kline,
+            } => {
+                if kline.closed {
+                    self.instruments[usize::from(instrument.0)].compare_later(kline, output);
+                    self.deadline_ms = self
+                        .deadline_ms
+                        .min(kline.timeframe.end_ms(kline.open_ms) + GRACE_MS);
+                }
+                self.advance(event_ms, output);
+            }
+            Message::Depth { event_ms, .. } => self.advance(event_ms, output),
+            Message::Snapshot { .. } => {}
+            Message::Acknowledged | Message::Refused(_) => return Verdict::Control,
+            Message::ServerShutdown => return Verdict::Shutdown,
+            Message::UnknownSymbol(_) | Message::Unknown => return Verdict::Unknown,
+        }
+        Verdict::Decoded
+    }
+
+    /// Moves the venue's clock, and closes what it has passed.
+    fn advance(&mut self, time_ms: i64, output: &mut Output) {
+        let first = self.watermark_ms == i64::MIN;
+        self.watermark_ms = self.watermark_ms.max(time_ms);
+        if self.watermark_ms < self.deadline_ms && !first {
+            return;
+        }
+        self.deadline_ms = i64::MAX;
+        for tracked in &mut self.instruments {
+            tracked.advance(self.watermark_ms, output);
+            self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
+        }
+    }
+}
+
+impl Tracked {
+    fn trade(&mut self, trade: &Trade, output: &mut Output) {
+        let missed = match self.sequence.check(trade) {
+            Integrity::Duplicate => return output.status.count(Counter::Duplicates, 1),
+            Integrity::Ok => None,
+            Integrity::Gap { from, to } => {
+                output.status.count(Counter::MissingTrades, to - from + 1);
+                Some(self.span_of_missing(trade.time_ms))
+            }
+        };
+        // Numbers that go on where they stopped prove that the break lost nothing.
+        self.doubt = None;
+        self.last_trade_ms = self.last_trade_ms.max(trade.time_ms);
+        let mut late = false;
+        for live in &mut self.series {
+            if let Some(span) = missed.clone() {
+                live.bars.mark_gap(span);
+            }
+            late |= live.bars.trade(trade) == Outcome::TooLate;
+            live.publish(trade.time_ms, output);
+        }
+        // Behind its candles, so that whoever sees the tick finds them.
+        output.tick(self.place, trade);
+        output
+            .status
+            .count(if late { Counter::TooLate } else { Counter::Trades }, 1);
+    }
+
+    /// Where the trades between the last one and one at `time_ms` may lie.
+    fn span_of_missing(&self, time_ms: i64) -> Range<i64> {
+        let (from, until) = match self.doubt {
+            Some(doubt) => (doubt.from_ms, doubt.until_ms.unwrap_or(time_ms)),
+            None => (self.last_trade_ms, time_ms),
+        };
+        from..until.max(from + 1)
+    }
+
+    fn advance(&mut self, watermark_ms: i64, output: &mut Output) {
+        if let Some(doubt) = &mut self.doubt {
+            // Until the next trade proves what was lost, no bar is called quiet.
+            doubt.until_ms.get_or_insert(watermark_ms);
+            return;
+        }
+        for live in &mut self.series {
+            live.bars.watermark(watermark_ms);
+            live.publish(self.last_trade_ms, output);
+            live.compare(watermark_ms, output);
+        }
+    }
+
+    fn deadline_ms(&self) -> i64 {
+        let of = |live: &LiveSeries| {
+            let kline = live
+                .kline
+                .map_or(i64::MAX, |k| k.timeframe.end_ms(k.open_ms) + GRACE_MS);
+            match live.bars.next_deadline_ms() {
+                i64::MIN => kline, // An empty series closes nothing.
+                bars => bars.min(kline),
+            }
+        };
+        // A break ends with any message, so none may be passed over.
+        if self.doubt.is_some_and(|doubt| doubt.until_ms.is_none()) {
+            return i64::MIN;
+        }
+        if self.doubt.is_some() {
+            return i64::MAX;
+        }
+        self.series.iter().map(of).min().unwrap_or(i64::MAX)
+    }
+
+    fn compare_later(&mut self, kline: Kline, output: &mut Output) {
+        for live in &mut self.series {
+            if live.bars.timeframe() == kline.timeframe {
+                live.compare(i64::MAX, output);
+                live.kline = Some(kline);
+            }
+        }
+    }
+}
+
+impl LiveSeries {
+    fn publish(&mut self, venue_ms: i64, output: &mut Output) {
+        let changes = self.bars.take_changes();
+        if changes.is_empty() {
+            return;
+        }
+        for number in changes.clone() {
+            if let Some(bar) = self.bars.get(number) {
+                output.market.candle(self.place, &record_of(number, bar));
+            }
+        }
+        let only_newest = changes.start + 1 >= self.published_end;
+        self.published_end = changes.end;
+        let (receive_ns, now_ns) = (output.receive_ns, (output.now_ns)());
+        let origin = Origin {
+            venue_ms,
+            receive_ns,
+            now_ns,
+        };
+        output
+            .market
+            .commit(self.place, self.bars.numbers(), only_newest, origin);
+        output
+            .status
+            .recorder(Stage::ReceiveToCandle)
+            .record(now_ns.saturating_sub(receive_ns));
+    }
+
+    /// Compares the venue's closed candle with ours, once ours is closed by `watermark_ms`.
+    fn compare(&mut self, watermark_ms: i64, output: &mut Output) {
+        let Some(kline) = self.kline else { return };
+        if kline.timeframe.end_ms(kline.open_ms) > watermark_ms.saturating_sub(GRACE_MS) {
+            return;
+        }
+        self.kline = None;
+        // What we know to be incomplete is not compared.
+        let whole = |state| matches!(state, CandleState::Traded | CandleState::Quiet);
+        let found = self.bars.bars().rev().find(|bar| bar.open_ms <= kline.open_ms);
+        let Some(ours) = found.filter(|bar| bar.open_ms == kline.open_ms && whole(bar.state)) else {
+            return;
+        };
+        let ids_equal =
+            ours.trades == 0 || (Some(ours.first.id), Some(ours.last.id)) == (kline.first_id, kline.last_id);
+        let equal = ids_equal
+            && ours.ohlc == Some(kline.ohlc)
+            && ours.trades == kline.trades
+            && ours.volume == i128::from(kline.volume)
+            && ours.taker_buy_volume == i128::from(kline.taker_buy_volume);
+        output.status.count(
+            if equal {
+                Counter::KlinesEqual
+            } else {
+                Counter::KlinesDiffer
+            },
+            1,
+        );
+    }
+}
+
+impl Output {
+    fn tick(&mut self, place: usize, trade: &Trade) {
+        let sold = if trade.taker == Side::Sell {
+            TickRecord::SOLD
+        } else {
+            0
+        };
+        self.market.tick(&TickRecord {
+            source: place as u64 | sold,
+            time_ms: trade.time_ms,
+            first_id: trade.first_id,
+            last_id: trade.last_id,
+            price: trade.price,
+            qty: trade.qty,
+            receive_ns: self.receive_ns,
+        });
+    }
+}

@@ -1,0 +1,167 @@
+//! Market data in: the cold side makes connections, the hot thread reads them.
+//!
+//! [`connect`] (cold plane) resolves, connects, shakes hands and subscribes, and hands the socket with its TLS state
+//! and the bytes already read to the hot thread ([`hot`]), which owns it from then on. When the hot thread loses it,
+//! [`Event::Closed`] comes back and the cold side begins again. Both queues are bounded.
+
+pub mod connect;
+pub mod hot;
+mod link;
+pub mod ws;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use tokio::sync::Notify;
+
+/// How many new connections, and how many events, may wait for the other side.
+const QUEUE_LEN: usize = 256;
+
+/// A connection that is ready to be read.
+pub struct Established {
+    /// Which feed it carries.
+    pub feed: usize,
+    /// The connected socket.
+    pub socket: std::net::TcpStream,
+    /// Its TLS state, if it is encrypted.
+    pub tls: Option<Box<rustls::ClientConnection>>,
+    /// Decrypted bytes that came behind the handshake.
+    pub residual: Vec<u8>,
+}
+
+/// What the hot thread tells.
+#[derive(Debug)]
+pub enum Event {
+    /// A feed's connection is gone, for this reason.
+    Closed {
+        /// The feed.
+        feed: usize,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A frame was malformed. At most [`QUEUE_LEN`] of them wait; all are counted.
+    Malformed {
+        /// The feed.
+        feed: usize,
+        /// Where and why.
+        error: market::binance::DecodeError,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// The server closed the WebSocket.
+    #[error("the server closed it with code {0}")]
+    ByServer(u16),
+    /// The server announced that it goes down.
+    #[error("the server announced its shutdown")]
+    Shutdown,
+    /// The stream ended without a close frame.
+    #[error("the stream ended")]
+    EndOfStream,
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server broke the WebSocket protocol.
+    #[error("{0}")]
+    Protocol(#[from] ws::WsError),
+    /// The server broke TLS.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Nothing came for so long that pings must have failed to come too.
+    #[error("nothing came for {0} s")]
+    Silent(u64),
+}
+
+/// The cold side's end.
+pub struct Remote {
+    connections: rtrb::Producer<Established>,
+    events: rtrb::Consumer<Event>,
+    shared: Arc<Shared>,
+}
+
+/// The hot side's end.
+pub struct Local {
+    connections: rtrb::Consumer<Established>,
+    events: rtrb::Producer<Event>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Polled by the hot thread's ring, written by the cold side. Private to this process.
+    wake: EventFd,
+    stop: Arc<AtomicBool>,
+    /// Rung when an event is there.
+    news: Notify,
+}
+
+/// A pair of ends. The hot thread ends within its nap after `stop` is set.
+pub fn channel(stop: Arc<AtomicBool>) -> io::Result<(Remote, Local)> {
+    let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Arc::new(Shared {
+        wake,
+        stop,
+        news: Notify::new(),
+    });
+    let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
+    let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
+    let remote = Remote {
+        connections,
+        events: events_out,
+        shared: shared.clone(),
+    };
+    Ok((
+        remote,
+        Local {
+            connections: connections_out,
+            events,
+            shared,
+        },
+    ))
+}
+
+impl Remote {
+    /// Hands a connection over. False, and the connection is dropped, if too many wait already.
+    pub fn hand_over(&mut self, established: Established) -> bool {
+        let taken = self.connections.push(established).is_ok();
+        let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
+        taken
+    }
+
+    /// Waits for the next event. No event is lost if the caller stops waiting.
+    pub async fn next_event(&mut self) -> Event {
+        loop {
+            if let Ok(event) = self.events.pop() {
+                return event;
+            }
+            self.shared.news.notified().await;
+        }
+    }
+}
+
+impl Local {
+    fn should_stop(&self) -> bool {
+        self.shared.stop.load(Acquire)
+    }
+
+    /// Passes an event on; a malformed frame's is dropped when too many wait, for it is counted anyway.
+    fn tell(&mut self, event: Event) {
+        let urgent = matches!(event, Event::Closed { .. });
+        let mut event = Some(event);
+        // There is one `Closed` for each connection handed over, fewer than the queue holds, but malformed frames
+        // may have filled it. The cold side drains it as soon as it is rung.
+        while let Some(waiting) = event.take() {
+            match self.events.push(waiting) {
+                Err(rtrb::PushError::Full(back)) if urgent => {
+                    self.shared.news.notify_one();
+                    std::thread::yield_now();
+                    event = Some(back);
+                }
+                _ => {}
+            }
+        }
+        self.shared.news.notify_one();
+    }
+}

@@ -1,0 +1,163 @@
+//! The control socket: how a reader gets its descriptors.
+//!
+//! A `SOCK_SEQPACKET` Unix socket. The reader sends one [`Request`], the daemon answers with one [`Reply`] that may
+//! carry descriptors (`SCM_RIGHTS`); then the next. The first request must be [`Op::Hello`]: it tells the versions,
+//! and its answer carries the status and market segments. [`Op::Open`] names a chart; its answer carries the
+//! chart's control and pixel segments. Nothing is handed over before permission. Reading needs no further message.
+
+use crate::record::{Text, record};
+use crate::{ABI_MAJOR, ABI_MINOR};
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The first word of every message: "chartdC1".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC1");
+/// The most descriptors in one answer.
+pub const MAX_FDS: usize = 2;
+
+/// What a reader wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Op {
+    /// Exchange versions; get the status and market segments.
+    Hello = 1,
+    /// Get the frame segments of one chart.
+    Open = 2,
+}
+
+record! {
+    /// What a reader asks.
+    pub struct Request {
+        /// [`MAGIC`].
+        pub magic: u64,
+        /// The reader's [`ABI_MAJOR`].
+        pub abi_major: u64,
+        /// The reader's [`ABI_MINOR`].
+        pub abi_minor: u64,
+        /// [`Op`].
+        pub op: u64,
+        /// For [`Op::Open`]: the chart's name.
+        pub chart: Text<8>,
+    }
+}
+
+record! {
+    /// What the daemon answers.
+    pub struct Reply {
+        /// [`MAGIC`].
+        pub magic: u64,
+        /// The daemon's [`ABI_MAJOR`].
+        pub abi_major: u64,
+        /// The daemon's [`ABI_MINOR`].
+        pub abi_minor: u64,
+        /// Zero if the request was granted.
+        pub refused: u64,
+        /// Why it was not, in a sentence.
+        pub reason: Text<24>,
+    }
+}
+
+impl Request {
+    /// A request of this version.
+    pub fn new(op: Op, chart: &str) -> Self {
+        Self {
+            magic: MAGIC,
+            abi_major: ABI_MAJOR,
+            abi_minor: ABI_MINOR,
+            op: op as u64,
+            chart: Text::new(chart),
+        }
+    }
+
+    /// Sends it.
+    pub fn send(self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        send_words(socket, &self.to_words(), &[])
+    }
+
+    /// Receives one. `None` when the peer has closed. Descriptors that come along are closed.
+    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
+        let received = receive_words(socket)?;
+        Ok(received.map(|(words, _)| Self::from_words(&words)))
+    }
+}
+
+impl Reply {
+    /// The request is granted.
+    pub fn granted() -> Self {
+        Self {
+            magic: MAGIC,
+            abi_major: ABI_MAJOR,
+            abi_minor: ABI_MINOR,
+            refused: 0,
+            reason: Text::new(""),
+        }
+    }
+
+    /// The request is refused.
+    pub fn refused(reason: &str) -> Self {
+        Self {
+            refused: 1,
+            reason: Text::new(reason),
+            ..Self::granted()
+        }
+    }
+
+    /// Sends it, without waiting for a peer that does not read.
+    pub fn send(self, socket: BorrowedFd<'_>, fds: &[OwnedFd]) -> io::Result<()> {
+        send_words(socket, &self.to_words(), fds)
+    }
+
+    /// Receives one, with the descriptors that come along. `None` when the daemon has closed.
+    pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Vec<OwnedFd>)>> {
+        let received = receive_words(socket)?;
+        Ok(received.map(|(words, fds)| (Self::from_words(&words), fds)))
+    }
+}
+
+fn send_words(socket: BorrowedFd<'_>, words: &[u64], fds: &[OwnedFd]) -> io::Result<()> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, flags, None)?;
+    Ok(())
+}
+
+/// Receives exactly `N` words and at most [`MAX_FDS`] descriptors.
+fn receive_words<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<([u64; N], Vec<OwnedFd>)>> {
+    let mut bytes = vec![0u8; 8 * N];
+    let mut space = cmsg_space!([RawFd; MAX_FDS]);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
+    // With truncated control data the kernel has closed what did not fit; what did fit is ours to close.
+    for part in message.cmsgs().into_iter().flatten() {
+        if let ControlMessageOwned::ScmRights(raw) = part {
+            // SAFETY: the kernel has just made these descriptors for this process, and nobody else owns them.
+            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let truncated = message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let len = message.bytes;
+    if len == 0 {
+        return Ok(None);
+    }
+    if truncated || len != 8 * N {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a control message has the wrong size",
+        ));
+    }
+    let mut words = bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|chunk| u64::from_le_bytes(*chunk));
+    Ok(Some((core::array::from_fn(|_| words.next().unwrap_or(0)), fds)))
+}
