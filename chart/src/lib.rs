@@ -1,1 +1,50 @@
-//! chart
+//! Candlestick charts: from candles to pixels, drawing only what changed.
+//!
+//! [`Chart::update`] lays candles out as a [`Scene`](scene::Scene) of integer shapes, compares it with the one
+//! before, and draws what differs into the canonical [`Frame`]. What holds:
+//!
+//! - The frame is at all times, byte for byte, what drawing the whole scene anew would give.
+//! - Pixels outside the [`Damage`] that an update returns did not change.
+//! - After layout everything is an integer: the same candles give the same bytes on every machine.
+//! - No input makes it panic. A size out of range is an error; a small frame has fewer parts.
+//! - Nothing is invented: a bar without a price is a hatched hole, a bar that may lack trades is hollow.
+//! - Updates in a steady state do not allocate. No function reads a clock or a file, but for the time zones.
+//!
+//! ```
+//! use chart::{Chart, Settings, Theme};
+//! use market::{Candle, CandleState, Timeframe};
+//!
+//! let mut chart = Chart::new(Settings {
+//!     width: 480,
+//!     height: 270,
+//!     theme: Theme::Dark,
+//!     time_zone: jiff::tz::TimeZone::UTC,
+//!     title: "BTCUSDT".to_owned(),
+//!     timeframe: Timeframe::M1,
+//!     price_digits: 2,
+//!     qty_digits: 5,
+//! })?;
+//! let damage = chart.update(&[Candle::empty(0, CandleState::Quiet, Some(6183763))]);
+//! assert!(!damage.is_empty());
+//! let file = chart::png::encode(chart.frame());
+//! # Ok::<(), chart::ChartError>(())
+//! ```
+
+mod chart;
+pub mod damage;
+mod frame;
+mod layout;
+mod number;
+mod palette;
+pub mod png;
+pub mod raster;
+mod scale;
+pub mod scene;
+mod settings;
+pub mod text;
+mod time_axis;
+
+pub use chart::Chart;
+pub use damage::{Damage, DamageLog};
+pub use frame::{Frame, MAX_SIZE, Rect};
+pub use settings::{ChartError, Settings, Theme, ThemeError};

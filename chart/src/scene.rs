@@ -1,0 +1,228 @@
+//! What is on a chart, as integers: shapes with a place and a colour, in layers, in painter's order.
+//!
+//! From the same scene every rasteriser makes the same bytes. What holds:
+//!
+//! - Every shape lies within the frame, so that drawing needs no checks but the clip's.
+//! - The first shape of the first layer covers the frame. No pixel of an earlier picture shows through.
+//! - A shape paints the same pixels whatever the clip: patterns count from the frame's corner, not the shape's.
+
+use crate::Rect;
+use crate::text::{Atlas, Face};
+
+/// How a shape's area is painted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// All of it.
+    Solid,
+    /// Columns whose `x % (2 * run)` is less than `run`.
+    Dash {
+        /// Columns painted, and columns left out, in turn.
+        run: u8,
+    },
+    /// Diagonals: pixels whose `(x + y) % period` is less than `width`.
+    Hatch {
+        /// Pixels from one diagonal to the next.
+        period: u8,
+        /// Pixels of a diagonal in each row.
+        width: u8,
+    },
+    /// The coverage of a glyph, by its index in the atlas. The area is the size of the glyph.
+    Glyph(u16),
+}
+
+/// A shape: an area, a colour and a way to paint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Where it may paint.
+    pub area: Rect,
+    /// An opaque pixel, as in [`Frame::pixels`](crate::Frame::pixels).
+    pub color: u32,
+    /// Which pixels of the area it paints.
+    pub paint: Paint,
+}
+
+/// Layers from the bottom to the top, by how often they change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// Background, grid, and the hatching of gaps.
+    Background,
+    /// Axes and the title.
+    Axes,
+    /// All bars but the newest.
+    Series,
+    /// The newest bar.
+    Last,
+    /// The line at the last price, and its label.
+    Price,
+    /// The legend, and messages.
+    Legend,
+}
+
+impl Layer {
+    /// Every layer, bottom layer first.
+    pub const ALL: [Self; LAYERS] = [
+        Self::Background,
+        Self::Axes,
+        Self::Series,
+        Self::Last,
+        Self::Price,
+        Self::Legend,
+    ];
+}
+
+/// How many layers there are.
+pub const LAYERS: usize = 6;
+
+/// Every so many shapes have their common bounds noted, so that drawing a small clip skips most of a layer.
+const GROUP: usize = 32;
+
+/// A picture yet to be drawn.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    bounds: Rect,
+    atlas: &'static Atlas,
+    layers: [Shapes; LAYERS],
+}
+
+/// The shapes of a layer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shapes {
+    pub list: Vec<Shape>,
+    /// The bounds of each [`GROUP`] of shapes.
+    groups: Vec<Rect>,
+    /// Two layers of the same version are equal. None where that is not known.
+    pub version: Option<u64>,
+}
+
+impl Shapes {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.groups.clear();
+        self.version = None;
+    }
+}
+
+impl Scene {
+    /// A scene without shapes.
+    pub(crate) fn new(bounds: Rect, atlas: &'static Atlas) -> Self {
+        Self {
+            bounds,
+            atlas,
+            layers: Default::default(),
+        }
+    }
+
+    /// The frame that it fills.
+    pub fn bounds(&self) -> Rect {
+        self.bounds
+    }
+
+    /// Where its glyphs are from.
+    pub fn atlas(&self) -> &'static Atlas {
+        self.atlas
+    }
+
+    /// The shapes of a layer, in painter's order.
+    pub fn layer(&self, layer: Layer) -> &[Shape] {
+        &self.layers[layer as usize].list
+    }
+
+    /// The layers, bottom layer first.
+    pub(crate) fn layers(&self) -> &[Shapes; LAYERS] {
+        &self.layers
+    }
+
+    /// All shapes that reach into `clip`, each with the part of its area that does, in painter's order.
+    pub fn shapes_in(&self, clip: Rect) -> impl Iterator<Item = (&Shape, Rect)> {
+        let groups = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.groups.iter().zip(layer.list.chunks(GROUP)));
+        groups
+            .filter(move |(bounds, _)| !bounds.intersect(&clip).is_empty())
+            .flat_map(|(_, shapes)| shapes)
+            .map(move |shape| (shape, shape.area.intersect(&clip)))
+            .filter(|(_, area)| !area.is_empty())
+    }
+
+    /// Removes the shapes of a layer and keeps the memory.
+    pub(crate) fn clear(&mut self, layer: Layer) {
+        self.layers[layer as usize].clear();
+    }
+
+    /// Whether a layer still has the shapes of this version. If not, it is cleared to receive them.
+    pub(crate) fn keeps(&mut self, layer: Layer, version: u64) -> bool {
+        let layer = &mut self.layers[layer as usize];
+        let kept = layer.version == Some(version);
+        if !kept {
+            layer.clear();
+            layer.version = Some(version);
+        }
+        kept
+    }
+
+    /// Adds an area painted all over.
+    pub(crate) fn solid(&mut self, layer: Layer, area: Rect, color: u32) {
+        self.push(
+            layer,
+            Shape {
+                area,
+                color,
+                paint: Paint::Solid,
+            },
+        );
+    }
+
+    /// Adds a shape, unless it covers nothing.
+    pub(crate) fn push(&mut self, layer: Layer, shape: Shape) {
+        debug_assert!(self.bounds.contains(&shape.area));
+        if shape.area.is_empty() {
+            return;
+        }
+        let layer = &mut self.layers[layer as usize];
+        if layer.list.len().is_multiple_of(GROUP) {
+            layer.groups.push(shape.area);
+        } else if let Some(bounds) = layer.groups.last_mut() {
+            *bounds = bounds.union(&shape.area);
+        }
+        layer.list.push(shape);
+    }
+
+    /// Adds `text` from column `x` on the line whose baseline is row `baseline`. Glyphs that do not lie wholly in
+    /// `within` are left out.
+    pub(crate) fn text(
+        &mut self,
+        layer: Layer,
+        text: &str,
+        style: Style,
+        (x, baseline): (i32, i32),
+        within: Rect,
+    ) {
+        let mut pen = x;
+        for character in text.chars() {
+            let index = self.atlas.index(style.face, character);
+            let glyph = self.atlas.glyph(index);
+            let (left, top) = (pen + i32::from(glyph.left), baseline - i32::from(glyph.top));
+            let (right, bottom) = (left + i32::from(glyph.width), top + i32::from(glyph.height));
+            let area = Rect::from_edges(left, top, right, bottom, within.intersect(&self.bounds));
+            if area.w == glyph.width && area.h == glyph.height {
+                self.push(
+                    layer,
+                    Shape {
+                        area,
+                        color: style.color,
+                        paint: Paint::Glyph(index),
+                    },
+                );
+            }
+            pen += i32::from(glyph.advance);
+        }
+    }
+}
+
+/// How text looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    pub face: Face,
+    pub color: u32,
+}
