@@ -17,9 +17,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens at the socket.
-    #[error(
-        "no chartd answers at {path}: {source}. Start one with `chartd demo` or `chartd run`, or name its socket with --socket"
-    )]
+    #[error("no chartd answers at {path} (start one with `chartd demo` or `chartd run`, or name its socket with --socket)")]
     Unreachable {
         /// The socket.
         path: PathBuf,
@@ -33,7 +31,7 @@ pub enum ClientError {
     #[error("chartd closed the connection or did not answer in time")]
     Silent,
     /// The conversation broke.
-    #[error("the conversation with chartd broke: {0}")]
+    #[error("the conversation with chartd broke")]
     Broken(#[from] std::io::Error),
     /// What the daemon handed over cannot be used.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 //! An unknown key, a wrong type or an impossible value is an error that names the file, the line and the reason.
 
 use crate::ingest::connect::Endpoint;
-use crate::rt::Wait;
+use crate::rt::{Threads, Wait};
 use chart::{MAX_SIZE, Theme};
 use jiff::tz::TimeZone;
 use market::{ChartName, Timeframe, Venue, decimal};
@@ -100,6 +100,8 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Realtime {
+    /// How many there are.
+    pub threads: Threads,
     /// How they wait.
     pub wait: Wait,
     /// Their SCHED_FIFO priority, 1 to 99; zero asks for none.
@@ -116,6 +118,7 @@ pub struct Realtime {
 impl Default for Realtime {
     fn default() -> Self {
         Self {
+            threads: Threads::Auto,
             wait: Wait::Auto,
             priority: 10,
             huge_pages: true,
@@ -129,7 +132,7 @@ impl Default for Realtime {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {source}")]
+    #[error("cannot read the configuration {path}")]
     Unreadable {
         /// The file.
         path: String,

@@ -258,7 +258,7 @@ impl Lines {
             Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
         } else {
             ensure!(
-                !path.extension().is_some_and(|extension| extension == "gz"),
+                path.extension().is_none_or(|extension| extension != "gz"),
                 "{} is not gzip, although its name says so",
                 path.display()
             );

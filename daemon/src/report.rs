@@ -9,7 +9,8 @@ use std::fmt::Write;
 /// The quantiles that reports carry.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
 
-/// All figures as one JSON object: each counter by its name, each latency as `<name>_us`, `backend` and `degraded`.
+/// All figures as one JSON object: each counter by its name, each latency as `<name>_us`, `threads`,
+/// `backend` and `degraded`.
 pub fn figures(status: &StatusReader) -> Map<String, Value> {
     let mut figures = Map::new();
     for counter in Counter::ALL {
@@ -27,6 +28,12 @@ pub fn figures(status: &StatusReader) -> Map<String, Value> {
         latency.insert("max".into(), micros(histogram.max_ns()));
         figures.insert(format!("{}_us", stage.name()), latency.into());
     }
+    let threads = match status.liveness().threads {
+        1 => "fused",
+        2 => "split",
+        _ => "none",
+    };
+    figures.insert("threads".into(), threads.into());
     figures.insert("backend".into(), Backend::CpuScalar.name().into());
     figures.insert("degraded".into(), status.degraded().into());
     figures

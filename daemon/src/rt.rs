@@ -1,6 +1,7 @@
 //! What a hot thread asks of the kernel: a CPU of its own, a real-time priority, memory that stays. Each is
 //! optional: what is refused is reported and done without.
 
+use crate::config::Realtime;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
@@ -18,6 +19,19 @@ pub enum Wait {
     Poll,
     /// Sleeps until there is work.
     Block,
+}
+
+/// How the hot work is spread over threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Threads {
+    /// Split where two CPUs are isolated or there are four, else fused.
+    #[default]
+    Auto,
+    /// One thread runs a trade to its frame to completion, which saves the hop between CPUs.
+    Fused,
+    /// One thread ingests, another draws: a long drawing delays no trade.
+    Split,
 }
 
 /// How long [`Wait::Poll`] spins.
@@ -40,6 +54,12 @@ impl Placement {
     /// Places the calling thread. Returns a line for each thing that was refused.
     pub fn apply(&self) -> Vec<String> {
         let mut refused = Vec::new();
+        if self.wait == Wait::Spin && self.cpu.is_none() {
+            refused.push(format!(
+                "{} spins on a shared CPU, and so without SCHED_FIFO",
+                self.name
+            ));
+        }
         if let Some(cpu) = self.cpu {
             let mut set = CpuSet::new();
             if let Err(error) = set
@@ -100,14 +120,29 @@ fn parse_cpu_list(list: &str) -> Vec<usize> {
     list.trim().split(',').filter_map(range).flatten().collect()
 }
 
-/// Places the two hot threads: on isolated CPUs if there are any, else wherever the scheduler likes.
-pub fn place(wait: Wait, priority: u8) -> (Placement, Placement) {
+/// Where the hot work runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The thread that ingests.
+    pub ingest: Placement,
+    /// The thread that draws; none if the other one does that too.
+    pub render: Option<Placement>,
+}
+
+/// Places the hot threads: on isolated CPUs if there are any, else wherever the scheduler likes.
+pub fn place(realtime: &Realtime) -> Plan {
     let isolated = isolated_cpus();
     let placed = |name, cpu: Option<&usize>| {
-        let wait = match wait {
+        let wait = match realtime.wait {
             Wait::Auto if cpu.is_some() => Wait::Spin,
             Wait::Auto => Wait::Block,
             chosen => chosen,
+        };
+        // A thread that never sleeps and comes before all others would take the CPU from everything else on it.
+        let priority = if wait == Wait::Spin && cpu.is_none() {
+            0
+        } else {
+            realtime.priority
         };
         Placement {
             name,
@@ -116,10 +151,17 @@ pub fn place(wait: Wait, priority: u8) -> (Placement, Placement) {
             wait,
         }
     };
-    (
-        placed("chartd-ingest", isolated.first()),
-        placed("chartd-render", isolated.get(1)),
-    )
+    let split = match realtime.threads {
+        Threads::Split => true,
+        Threads::Fused => false,
+        Threads::Auto => {
+            isolated.len() >= 2 || std::thread::available_parallelism().map_or(1, usize::from) >= 4
+        }
+    };
+    Plan {
+        ingest: placed("chartd-ingest", isolated.first()),
+        render: split.then(|| placed("chartd-render", isolated.get(1))),
+    }
 }
 
 #[cfg(test)]
@@ -135,10 +177,26 @@ mod tests {
 
     #[test]
     fn spinning_is_asked_for_or_isolated() {
-        let (ingest, render) = place(Wait::Auto, 0);
-        for placement in [ingest, render] {
-            assert_eq!(placement.wait == Wait::Spin, placement.cpu.is_some());
+        let plan = |wait, threads| {
+            place(&Realtime {
+                wait,
+                threads,
+                priority: 10,
+                ..Realtime::default()
+            })
+        };
+        let auto = plan(Wait::Auto, Threads::Auto).ingest;
+        assert_eq!(auto.wait == Wait::Spin, auto.cpu.is_some());
+        let spinning = plan(Wait::Spin, Threads::Split);
+        for placement in [spinning.ingest, spinning.render.unwrap()] {
+            assert_eq!(placement.wait, Wait::Spin);
+            let own = placement.cpu.is_some();
+            assert_eq!(
+                placement.priority == 10,
+                own,
+                "a shared CPU must not be taken by a spinner"
+            );
         }
-        assert_eq!(place(Wait::Spin, 0).0.wait, Wait::Spin);
+        assert_eq!(plan(Wait::Block, Threads::Fused).render, None);
     }
 }

@@ -6,7 +6,7 @@ use crate::control::{ControlSocket, Exports, default_path};
 use crate::engine::{Engine, FeedPlan};
 use crate::gateway;
 use crate::ingest::connect::{Backoff, Endpoint, connect, tls_config};
-use crate::ingest::hot::HotLoop;
+use crate::ingest::hot::{Drawing, HotLoop};
 use crate::ingest::{Event, Local, Remote, channel};
 use crate::render::{self, ChartPlan, Renderer};
 use crate::rt::{self, Placement};
@@ -242,26 +242,32 @@ impl Threads {
         local: Local,
         status: &Arc<StatusWriter>,
     ) -> anyhow::Result<(Self, Vec<String>)> {
-        let (ingest, render) = rt::place(config.realtime.wait, config.realtime.priority);
+        let plan = rt::place(&config.realtime);
         let mut refused = Vec::new();
-        if ingest.cpu.is_none() {
+        if plan.ingest.cpu.is_none() {
             refused.push(
                 "no CPU is isolated: the hot threads share theirs (isolate two with isolcpus=)".to_owned(),
             );
         }
         let mut threads = Self {
-            stop,
+            stop: stop.clone(),
             handles: Vec::new(),
         };
-        let bell = Arc::new(Bell::default());
-
-        let (for_render, stop) = (bell.clone(), threads.stop.clone());
-        refused.extend(threads.spawn(&render, 16, move |ring, placement| {
-            render::run(renderer, ring, &for_render, placement, &stop)
-        })?);
+        let drawing = match &plan.render {
+            None => Drawing::Here(Box::new(renderer)),
+            Some(render) => {
+                let bell = Arc::new(Bell::default());
+                let drawing = Drawing::Elsewhere(bell.clone());
+                refused.extend(threads.spawn(render, 16, move |ring, placement| {
+                    render::run(renderer, ring, &bell, placement, &stop)
+                })?);
+                drawing
+            }
+        };
+        status.set_threads(1 + u64::from(plan.render.is_some()));
         let status = status.clone();
-        refused.extend(threads.spawn(&ingest, 256, move |ring, placement| {
-            HotLoop::new(ring, local, engine, status, bell, placement.wait).run()
+        refused.extend(threads.spawn(&plan.ingest, 256, move |ring, placement| {
+            HotLoop::new(ring, local, engine, status, drawing, placement.wait).run()
         })?);
         Ok((threads, refused))
     }

@@ -33,7 +33,7 @@ compile_error!("chartd's shared memory is laid out for 64-bit little-endian mach
 #[derive(Debug, thiserror::Error)]
 pub enum ShmError {
     /// The kernel refused a step of making or mapping a segment.
-    #[error("cannot {step} a shared-memory segment of {len_bytes} bytes: {source}")]
+    #[error("cannot {step} a shared-memory segment of {len_bytes} bytes")]
     Kernel {
         /// What was attempted.
         step: &'static str,

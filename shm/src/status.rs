@@ -67,6 +67,8 @@ record! {
         pub started_ns: u64,
         /// Its process id.
         pub pid: u64,
+        /// Hot threads: 1 fused, 2 split; 0 before they run.
+        pub threads: u64,
     }
 }
 
@@ -87,6 +89,7 @@ record! {
 }
 
 const CHART_FRAMES: usize = 10;
+const LIVENESS_THREADS: usize = 4;
 const _: () = assert!(ChartEntry::WORDS <= CHART_WORDS);
 
 macro_rules! named {
@@ -195,6 +198,7 @@ impl StatusWriter {
             heartbeat_ns: now_ns,
             started_ns: now_ns,
             pid: pid.into(),
+            threads: 0,
         };
         segment.words().store(0, &header.to_words());
         segment.words().store(LIVENESS, &liveness.to_words());
@@ -239,6 +243,14 @@ impl StatusWriter {
     /// Tells the daemon's state: see [`Liveness::state`].
     pub fn set_state(&self, state: u64) {
         self.segment.words().word(LIVENESS).store(state, Release);
+    }
+
+    /// Tells how many hot threads there are: see [`Liveness::threads`].
+    pub fn set_threads(&self, threads: u64) {
+        self.segment
+            .words()
+            .word(LIVENESS + LIVENESS_THREADS)
+            .store(threads, Release);
     }
 
     /// Replaces the list of what this machine lacks. What does not fit is cut.
@@ -380,5 +392,6 @@ mod tests {
         assert_eq!(place(StatusHeader::layout(), "charts"), 8);
         assert_eq!(place(ChartEntry::layout(), "frames"), CHART_FRAMES);
         assert_eq!(place(Liveness::layout(), "heartbeat_ns"), 1);
+        assert_eq!(place(Liveness::layout(), "threads"), LIVENESS_THREADS);
     }
 }

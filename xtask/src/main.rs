@@ -1,2 +1,112 @@
-//! xtask
-fn main() {}
+//! `cargo xtask test`: installs what the tests need where it may, says what it skipped where it may not, and runs
+//! format, lints, documentation, unit, property and end-to-end tests. CI runs the same.
+
+mod packages;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+/// Prepares a machine for chartd's tests and runs them.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs every check and test
+    Test {
+        /// Install nothing
+        #[arg(long)]
+        no_install: bool,
+        /// How long the stress tests run
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        stress_seconds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli {
+        task: Task::Test {
+            no_install,
+            stress_seconds,
+        },
+    } = Cli::parse();
+    match test(no_install, stress_seconds) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(no_install: bool, stress_seconds: u32) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut skipped = packages::prepare(no_install);
+    let stress = stress_seconds.to_string();
+    let all = ["--workspace", "--all-targets"];
+    step(&mut skipped, "format", cargo("fmt").args(["--all", "--check"]))?;
+    step(
+        &mut skipped,
+        "lints",
+        cargo("clippy").args(all).args(["--", "-D", "warnings"]),
+    )?;
+    let doc = ["--workspace", "--no-deps", "--quiet"];
+    step(
+        &mut skipped,
+        "documentation",
+        cargo("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    // The end-to-end tests run these.
+    step(
+        &mut skipped,
+        "binaries",
+        cargo("build").args(["--workspace", "--bins"]),
+    )?;
+    let show = ["--workspace", "--", "--show-output"];
+    step(
+        &mut skipped,
+        "tests",
+        cargo("test").args(show).env("CHARTD_STRESS_SECONDS", stress),
+    )?;
+    println!("\nall checks passed in {} s", started.elapsed().as_secs());
+    for line in skipped {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn cargo(verb: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(verb);
+    command
+}
+
+/// Runs one step, passes on what it prints, and collects the lines that tell of something skipped.
+fn step(skipped: &mut Vec<String>, name: &str, command: &mut Command) -> anyhow::Result<()> {
+    println!("\n== {name}");
+    let started = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {name}"))?;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            if line.starts_with("skipped: ") && !skipped.contains(&line) {
+                skipped.push(line);
+            }
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("{name} failed; the reason stands above");
+    }
+    println!("== {name} passed in {} s", started.elapsed().as_secs());
+    Ok(())
+}

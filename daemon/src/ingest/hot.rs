@@ -7,6 +7,7 @@ use super::link::Link;
 use super::{CloseReason, Established, Event, Local};
 use crate::clock::now_ns;
 use crate::engine::{Engine, Verdict};
+use crate::render::Renderer;
 use crate::rt::{POLL_NS, Wait};
 use crate::uring::{Bell, Done, IGNORED, Ring};
 use io_uring::{opcode, types};
@@ -27,13 +28,21 @@ const WAKE: u64 = 0;
 const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 
+/// Who draws what has come in.
+pub(crate) enum Drawing {
+    /// This thread, at once: a trade runs to its frame to completion (fused).
+    Here(Box<Renderer>),
+    /// Another thread, which is woken if it sleeps (split).
+    Elsewhere(Arc<Bell>),
+}
+
 /// The state of the hot thread.
 pub(crate) struct HotLoop {
     ring: Ring,
     local: Local,
     engine: Engine,
     status: Arc<StatusWriter>,
-    renderer: Arc<Bell>,
+    drawing: Drawing,
     wait: Wait,
     links: Vec<Option<Link>>,
     wake_armed: bool,
@@ -47,7 +56,7 @@ impl HotLoop {
         local: Local,
         engine: Engine,
         status: Arc<StatusWriter>,
-        renderer: Arc<Bell>,
+        drawing: Drawing,
         wait: Wait,
     ) -> Self {
         let links = Vec::with_capacity(64);
@@ -56,7 +65,7 @@ impl HotLoop {
             local,
             engine,
             status,
-            renderer,
+            drawing,
             wait,
             links,
             wake_armed: false,
@@ -79,7 +88,11 @@ impl HotLoop {
             }
             if count > 0 {
                 idle_since_ns = receive_ns;
-                self.renderer.ring_on(&mut self.ring)?;
+                match &mut self.drawing {
+                    // Whatever came while it drew goes into the next frame.
+                    Drawing::Here(renderer) => drop(renderer.step()),
+                    Drawing::Elsewhere(bell) => bell.ring_on(&mut self.ring)?,
+                }
             }
             self.status.beat(receive_ns);
             if receive_ns >= self.next_check_ns {

@@ -168,7 +168,7 @@ impl Link {
             }
         }
         let rest = &mut self.sending[self.sent..];
-        Ok((!rest.is_empty()).then(|| Buffer {
+        Ok((!rest.is_empty()).then_some(Buffer {
             at: rest.as_mut_ptr(),
             len: rest.len() as u32,
         }))

@@ -1,0 +1,75 @@
+//! The recorded file through the engine on one core: decoded, proven, aggregated into 1 s and 1 m candles and
+//! published in shared memory. Beside it, `serde_json` only checking that each frame is JSON.
+
+use crate::harness::{Arm, Ratio, Report, recorded_frames};
+use anyhow::Context;
+use chartd::engine::{Engine, FeedPlan, Verdict};
+use market::{Instrument, Timeframe, Venue};
+use shm::status::StatusWriter;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
+    let frames = recorded_frames()?.context("there is no recorded data to replay")?;
+    let (mut ours, mut reference) = (
+        Arm::new("chartd", "ns/frame"),
+        Arm::new("serde_json, check only", "ns/frame"),
+    );
+    for _ in 0..rounds {
+        ours.add_round([ours_once(&frames)?]);
+        reference.add_round([check_once(&frames)]);
+    }
+    let rate = 1e9 / ours.quantile(0.5) as f64;
+    let ratio = ours.quantile(0.5) as f64 / reference.quantile(0.5) as f64;
+    let bytes: usize = frames.iter().map(Vec::len).sum();
+    Ok(Report {
+        name: "replay",
+        notes: vec![format!(
+            "{} frames, {bytes} bytes, in memory; one thread",
+            frames.len()
+        )],
+        ratios: vec![
+            Ratio {
+                what: "frames a second",
+                value: rate,
+                promise: 1e6,
+                at_most: false,
+            },
+            Ratio {
+                what: "replay / checking the JSON with serde_json",
+                value: ratio,
+                promise: 1.0,
+                at_most: true,
+            },
+        ],
+        arms: vec![ours, reference],
+    })
+}
+
+fn ours_once(frames: &[Vec<u8>]) -> anyhow::Result<u64> {
+    let status = Arc::new(StatusWriter::create(0, 0)?);
+    let instrument = (
+        Instrument::new(Venue::Binance, "BTCUSDT"),
+        vec![Timeframe::S1, Timeframe::M1],
+    );
+    let plan = FeedPlan {
+        venue: Venue::Binance,
+        instruments: vec![instrument],
+    };
+    let mut engine = Engine::new(&[plan], 2_000, false, status, chartd::now_ns)?;
+    let started = Instant::now();
+    for frame in frames {
+        let verdict = engine.frame(0, frame, 0);
+        debug_assert_eq!(verdict, Verdict::Decoded);
+    }
+    Ok(started.elapsed().as_nanos() as u64 / frames.len() as u64)
+}
+
+fn check_once(frames: &[Vec<u8>]) -> u64 {
+    let started = Instant::now();
+    for frame in frames {
+        let checked = serde_json::from_slice::<serde::de::IgnoredAny>(frame);
+        std::hint::black_box(checked.is_ok());
+    }
+    started.elapsed().as_nanos() as u64 / frames.len() as u64
+}

@@ -1,0 +1,61 @@
+//! What the tests need from the system, by the names of its package manager.
+
+use std::path::Path;
+use std::process::Command;
+
+/// A program that some tests run, and the Debian package it comes in.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    /// What cannot be tested without it.
+    tests: &'static str,
+}
+
+const NEEDS: [Need; 1] = [Need {
+    program: "chromium",
+    package: "chromium",
+    tests: "the page in a real browser",
+}];
+
+/// Installs what is missing, if it may. Returns a line for each thing that stays missing.
+pub(crate) fn prepare(no_install: bool) -> Vec<String> {
+    let missing = || NEEDS.iter().filter(|need| !is_there(need.program));
+    let packages: Vec<_> = missing().map(|need| need.package).collect();
+    if !packages.is_empty() && !no_install {
+        install(&packages);
+    }
+    missing()
+        .map(|need| format!("skipped: {} (no {})", need.tests, need.program))
+        .collect()
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Whether it worked shows in what is there afterwards.
+fn install(packages: &[&str]) {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return eprintln!(
+            "install {} to run all tests; this system has no apt-get",
+            packages.join(" ")
+        );
+    }
+    let user = Command::new("id").arg("-u").output();
+    let is_root = user.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !is_root {
+        return eprintln!("to run all tests: sudo apt-get install {}", packages.join(" "));
+    }
+    println!("== installing {}", packages.join(" "));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        command.status().is_ok_and(|status| status.success())
+    };
+    let options = ["install", "-y", "-qq", "--no-install-recommends"];
+    let done = apt(&["update", "-qq"]) && apt(&[&options[..], packages].concat());
+    if !done {
+        eprintln!("apt-get could not install {}", packages.join(" "));
+    }
+}
