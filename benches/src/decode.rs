@@ -38,16 +38,10 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     let mut instruments = Instruments::default();
     instruments.add(Instrument::new(Venue::Binance, "BTCUSDT"));
     let recorded = recorded_frames()?.map(|frames| {
-        frames
-            .into_iter()
-            .filter(|f| f.windows(9).any(|w| w == b"\"e\":\"trad"))
-            .collect::<Vec<_>>()
+        frames.into_iter().filter(|f| f.windows(9).any(|w| w == b"\"e\":\"trad")).collect::<Vec<_>>()
     });
-    let source = if recorded.is_some() {
-        "recorded trade frames"
-    } else {
-        "one trade frame; no recorded data"
-    };
+    let source =
+        if recorded.is_some() { "recorded trade frames" } else { "one trade frame; no recorded data" };
     let frames = recorded.unwrap_or_else(|| vec![FRAME.as_bytes().to_vec()]);
 
     let (mut ours, mut reference) = (Arm::new("chartd", "ns"), Arm::new("serde_json", "ns"));
@@ -64,15 +58,8 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     let value = ours.quantile(0.5) as f64 / reference.quantile(0.5) as f64;
     Ok(Report {
         name: "decode",
-        notes: vec![format!(
-            "{source}, {BATCH} at a time; values are one frame's share"
-        )],
-        ratios: vec![Ratio {
-            what: "decode / serde_json, p50",
-            value,
-            promise: 0.35,
-            at_most: true,
-        }],
+        notes: vec![format!("{source}, {BATCH} at a time; values are one frame's share")],
+        ratios: vec![Ratio { what: "decode / serde_json, p50", value, promise: 0.35, at_most: true }],
         arms: vec![ours, reference],
     })
 }
@@ -82,10 +69,7 @@ fn time(frames: &[Vec<u8>], read: impl Fn(&[u8])) -> Vec<u64> {
     (0..FRAMES_A_ROUND / BATCH)
         .map(|_| {
             let started = Instant::now();
-            frames
-                .by_ref()
-                .take(BATCH)
-                .for_each(|frame| read(black_box(frame)));
+            frames.by_ref().take(BATCH).for_each(|frame| read(black_box(frame)));
             started.elapsed().as_nanos() as u64 / BATCH as u64
         })
         .collect()

@@ -13,30 +13,20 @@ pub(crate) struct Arm {
 
 impl Arm {
     pub(crate) fn new(name: &'static str, unit: &'static str) -> Self {
-        Self {
-            name,
-            unit,
-            rounds: Vec::new(),
-        }
+        Self { name, unit, rounds: Vec::new() }
     }
 
     /// Takes in the values of one round.
     pub(crate) fn add_round(&mut self, values: impl IntoIterator<Item = u64>) {
         // Three digits, from 1 to 1 hour in nanoseconds: the constants are valid.
         let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("valid bounds");
-        values
-            .into_iter()
-            .for_each(|value| histogram.saturating_record(value.max(1)));
+        values.into_iter().for_each(|value| histogram.saturating_record(value.max(1)));
         self.rounds.push(histogram);
     }
 
     /// The median over the rounds of each round's quantile.
     pub(crate) fn quantile(&self, q: f64) -> u64 {
-        let mut values: Vec<_> = self
-            .rounds
-            .iter()
-            .map(|round| round.value_at_quantile(q))
-            .collect();
+        let mut values: Vec<_> = self.rounds.iter().map(|round| round.value_at_quantile(q)).collect();
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
@@ -72,11 +62,8 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn json(&self) -> Value {
-        let arms: serde_json::Map<_, _> = self
-            .arms
-            .iter()
-            .map(|arm| (arm.name.to_owned(), arm.figures()))
-            .collect();
+        let arms: serde_json::Map<_, _> =
+            self.arms.iter().map(|arm| (arm.name.to_owned(), arm.figures())).collect();
         let ratios: Vec<_> = self
             .ratios
             .iter()
@@ -101,49 +88,30 @@ impl Report {
                 if ratio.at_most { "at most" } else { "at least" },
                 if ratio.held() { "held" } else { "NOT held" },
             );
-            println!(
-                "{}: {:.3} (promised: {bound} {}), {verdict}",
-                ratio.what, ratio.value, ratio.promise
-            );
+            println!("{}: {:.3} (promised: {bound} {}), {verdict}", ratio.what, ratio.value, ratio.promise);
         }
     }
 }
 
 impl Ratio {
     fn held(&self) -> bool {
-        if self.at_most {
-            self.value <= self.promise
-        } else {
-            self.value >= self.promise
-        }
+        if self.at_most { self.value <= self.promise } else { self.value >= self.promise }
     }
 }
 
 /// The processor and how many of it there are.
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let virtual_machine = if info.contains("hypervisor") {
-        ", virtual"
-    } else {
-        ""
-    };
-    format!(
-        "{} × {cpus}{virtual_machine}",
-        model.map_or("unknown CPU", |(_, name)| name.trim())
-    )
+    let virtual_machine = if info.contains("hypervisor") { ", virtual" } else { "" };
+    format!("{} × {cpus}{virtual_machine}", model.map_or("unknown CPU", |(_, name)| name.trim()))
 }
 
 /// The lines of the recorded Binance file, without their stamps; `None` if there is no recorded data.
 pub(crate) fn recorded_frames() -> anyhow::Result<Option<Vec<Vec<u8>>>> {
     use std::io::Read;
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../shared/data/binance_spot/btcusdt_20240808.gz"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/binance_spot/btcusdt_20240808.gz");
     let Ok(file) = std::fs::File::open(path) else {
         return Ok(None);
     };
@@ -153,10 +121,5 @@ pub(crate) fn recorded_frames() -> anyhow::Result<Option<Vec<Vec<u8>>>> {
         let blank = line.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         line[blank..].to_vec()
     };
-    Ok(Some(
-        text.split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(frame)
-            .collect(),
-    ))
+    Ok(Some(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(frame).collect()))
 }

@@ -41,24 +41,9 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     }
     let ratio = |a: usize, b: usize, q: f64| arms[a].quantile(q) as f64 / arms[b].quantile(q) as f64;
     let ratios = vec![
-        Ratio {
-            what: "blocking: p50 / raw p50",
-            value: ratio(0, 1, 0.5),
-            promise: 2.0,
-            at_most: true,
-        },
-        Ratio {
-            what: "spinning: p50 / raw p50",
-            value: ratio(2, 3, 0.5),
-            promise: 3.0,
-            at_most: true,
-        },
-        Ratio {
-            what: "spinning: p99 / raw p99",
-            value: ratio(2, 3, 0.99),
-            promise: 10.0,
-            at_most: true,
-        },
+        Ratio { what: "blocking: p50 / raw p50", value: ratio(0, 1, 0.5), promise: 2.0, at_most: true },
+        Ratio { what: "spinning: p50 / raw p50", value: ratio(2, 3, 0.5), promise: 3.0, at_most: true },
+        Ratio { what: "spinning: p99 / raw p99", value: ratio(2, 3, 0.99), promise: 10.0, at_most: true },
     ];
     let notes = vec![
         format!(
@@ -67,12 +52,7 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
         ),
         "one chart of 1920x1080, 1 s candles; 200 trades a second; latency from the planned moment".into(),
     ];
-    Ok(Report {
-        name: "tick-to-frame",
-        notes,
-        arms: arms.into(),
-        ratios,
-    })
+    Ok(Report { name: "tick-to-frame", notes, arms: arms.into(), ratios })
 }
 
 /// The moment at which message `index` is to leave.
@@ -126,28 +106,15 @@ fn chartd_round(threads: &str, wait: &str) -> anyhow::Result<Vec<u64>> {
         };
         let watcher = scope.spawn(move || {
             let _stop = stop; // Dropped when both are done.
-            let start_ns = venue
-                .join()
-                .map_err(|_| anyhow::anyhow!("the venue panicked"))??;
-            let shown = observer
-                .join()
-                .map_err(|_| anyhow::anyhow!("the observer panicked"))??;
+            let start_ns = venue.join().map_err(|_| anyhow::anyhow!("the venue panicked"))??;
+            let shown = observer.join().map_err(|_| anyhow::anyhow!("the observer panicked"))??;
             let latency = |index: u64| Some(shown.get(&index)?.saturating_sub(planned_ns(start_ns, index)));
-            anyhow::Ok(
-                (WARM_UP..MESSAGES_A_ROUND)
-                    .filter_map(latency)
-                    .collect::<Vec<_>>(),
-            )
+            anyhow::Ok((WARM_UP..MESSAGES_A_ROUND).filter_map(latency).collect::<Vec<_>>())
         });
         service.run(shutdown)?;
-        let latencies = watcher
-            .join()
-            .map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
+        let latencies = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
         let seen = latencies.len() as u64;
-        ensure!(
-            seen > MESSAGES_A_ROUND / 2,
-            "only {seen} of {MESSAGES_A_ROUND} frames were seen ({wait})"
-        );
+        ensure!(seen > MESSAGES_A_ROUND / 2, "only {seen} of {MESSAGES_A_ROUND} frames were seen ({wait})");
         Ok(latencies)
     })
 }
@@ -210,9 +177,7 @@ fn raw_round(spinning: bool) -> anyhow::Result<Vec<u64>> {
             wait_until(planned_ns(start_ns, index));
             sender.write_all(&frame)?;
         }
-        let arrivals = arrivals
-            .join()
-            .map_err(|_| anyhow::anyhow!("the receiver panicked"))??;
+        let arrivals = arrivals.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))??;
         let latency = |index: u64| arrivals[index as usize].saturating_sub(planned_ns(start_ns, index));
         Ok((WARM_UP..MESSAGES_A_ROUND).map(latency).collect())
     })

@@ -53,12 +53,7 @@ pub struct Ohlc {
 impl Ohlc {
     /// All four at one price.
     pub const fn flat(price: i64) -> Self {
-        Self {
-            open: price,
-            high: price,
-            low: price,
-            close: price,
-        }
+        Self { open: price, high: price, low: price, close: price }
     }
 }
 
@@ -131,14 +126,8 @@ impl Candle {
             taker_buy_volume: if bought { volume } else { 0 },
             taker_buy_quote_volume: if bought { quote_volume } else { 0 },
             trades: trade.count(),
-            first: Moment {
-                time_ms: trade.time_ms,
-                id: trade.first_id,
-            },
-            last: Moment {
-                time_ms: trade.time_ms,
-                id: trade.last_id,
-            },
+            first: Moment { time_ms: trade.time_ms, id: trade.first_id },
+            last: Moment { time_ms: trade.time_ms, id: trade.last_id },
         }
     }
 
@@ -151,40 +140,23 @@ impl Candle {
             (0, _) => other.ohlc,
             (_, 0) => self.ohlc,
             _ => self.ohlc.zip(other.ohlc).map(|(mine, theirs)| Ohlc {
-                open: if other.first < self.first {
-                    theirs.open
-                } else {
-                    mine.open
-                },
+                open: if other.first < self.first { theirs.open } else { mine.open },
                 high: mine.high.max(theirs.high),
                 low: mine.low.min(theirs.low),
-                close: if other.last > self.last {
-                    theirs.close
-                } else {
-                    mine.close
-                },
+                close: if other.last > self.last { theirs.close } else { mine.close },
             }),
         };
         if other.trades > 0 {
             let alone = self.trades == 0;
-            self.first = if alone {
-                other.first
-            } else {
-                self.first.min(other.first)
-            };
-            self.last = if alone {
-                other.last
-            } else {
-                self.last.max(other.last)
-            };
+            self.first = if alone { other.first } else { self.first.min(other.first) };
+            self.last = if alone { other.last } else { self.last.max(other.last) };
         }
         self.trades = self.trades.saturating_add(other.trades);
         self.volume = self.volume.saturating_add(other.volume);
         self.quote_volume = self.quote_volume.saturating_add(other.quote_volume);
         self.taker_buy_volume = self.taker_buy_volume.saturating_add(other.taker_buy_volume);
-        self.taker_buy_quote_volume = self
-            .taker_buy_quote_volume
-            .saturating_add(other.taker_buy_quote_volume);
+        self.taker_buy_quote_volume =
+            self.taker_buy_quote_volume.saturating_add(other.taker_buy_quote_volume);
         self.rev = self.rev.max(other.rev);
         self.doubt(other.state);
     }

@@ -33,20 +33,28 @@ pub enum DecimalError {
 /// assert_eq!(parse(b"61837.63000000", 2), Ok(6183763));
 /// assert_eq!(parse(b"0.001", 2), Err(DecimalError::TooManyDigits));
 /// ```
+#[inline]
 pub fn parse(text: &[u8], digits: u8) -> Result<i64, DecimalError> {
     debug_assert!(digits <= MAX_DIGITS);
+    // Up to 18 digits cannot overflow, and that is what venues send.
+    if text.len() + usize::from(digits) <= 18 {
+        read::<false>(text, digits)
+    } else {
+        read::<true>(text, digits)
+    }
+}
+
+/// [`parse`]. With `CHECKED`, each step looks for overflow.
+#[inline(always)]
+fn read<const CHECKED: bool>(text: &[u8], digits: u8) -> Result<i64, DecimalError> {
     let mut value: u64 = 0;
     let mut at = 0;
     while let Some(digit) = digit_at(text, at) {
-        value = push(value, digit)?;
+        value = push::<CHECKED>(value, digit)?;
         at += 1;
     }
     if at == 0 {
-        return Err(if text.first() == Some(&b'-') {
-            negative(text)
-        } else {
-            DecimalError::Malformed
-        });
+        return Err(if text.first() == Some(&b'-') { negative(text) } else { DecimalError::Malformed });
     }
     let mut missing = digits;
     if text.get(at) == Some(&b'.') {
@@ -54,7 +62,7 @@ pub fn parse(text: &[u8], digits: u8) -> Result<i64, DecimalError> {
         let first = at;
         while let Some(digit) = digit_at(text, at) {
             if missing > 0 {
-                value = push(value, digit)?;
+                value = push::<CHECKED>(value, digit)?;
                 missing -= 1;
             } else if digit != 0 {
                 return Err(DecimalError::TooManyDigits);
@@ -68,26 +76,34 @@ pub fn parse(text: &[u8], digits: u8) -> Result<i64, DecimalError> {
     if at != text.len() {
         return Err(DecimalError::Malformed);
     }
-    let scaled = value
-        .checked_mul(10u64.pow(missing.into()))
-        .ok_or(DecimalError::Overflow)?;
+    let scaled = value.checked_mul(POWERS_OF_TEN[usize::from(missing)]).ok_or(DecimalError::Overflow)?;
     i64::try_from(scaled).map_err(|_| DecimalError::Overflow)
 }
+
+/// 10^0 to 10^[`MAX_DIGITS`].
+const POWERS_OF_TEN: [u64; MAX_DIGITS as usize + 1] = {
+    let mut powers = [1; MAX_DIGITS as usize + 1];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
 
 /// The value of the ASCII digit at `at`, if there is one.
 #[inline(always)]
 fn digit_at(text: &[u8], at: usize) -> Option<u8> {
-    text.get(at)
-        .map(|byte| byte.wrapping_sub(b'0'))
-        .filter(|digit| *digit < 10)
+    text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
 }
 
 #[inline(always)]
-fn push(value: u64, digit: u8) -> Result<u64, DecimalError> {
-    value
-        .checked_mul(10)
-        .and_then(|v| v.checked_add(digit.into()))
-        .ok_or(DecimalError::Overflow)
+fn push<const CHECKED: bool>(value: u64, digit: u8) -> Result<u64, DecimalError> {
+    if CHECKED {
+        value.checked_mul(10).and_then(|v| v.checked_add(digit.into())).ok_or(DecimalError::Overflow)
+    } else {
+        Ok(value * 10 + u64::from(digit))
+    }
 }
 
 /// Tells a negative number from text that only begins with a minus.
@@ -106,10 +122,7 @@ fn negative(text: &[u8]) -> DecimalError {
 /// assert_eq!(market::decimal::display(6183000, 2).to_string(), "61830");
 /// ```
 pub fn display(value: impl Into<i128>, digits: u8) -> Display {
-    Display {
-        value: value.into(),
-        digits,
-    }
+    Display { value: value.into(), digits }
 }
 
 /// Exact decimal text of a value; see [`display`].

@@ -61,12 +61,7 @@ pub struct Instrument {
 impl Instrument {
     /// An instrument with 8 decimal places for both numbers, which is what Binance prints for every symbol.
     pub fn new(venue: Venue, symbol: impl Into<String>) -> Self {
-        Self {
-            venue,
-            symbol: symbol.into(),
-            price_digits: 8,
-            qty_digits: 8,
-        }
+        Self { venue, symbol: symbol.into(), price_digits: 8, qty_digits: 8 }
     }
 }
 
@@ -99,9 +94,7 @@ impl Instruments {
 
     /// The instrument with that symbol.
     pub fn find(&self, symbol: &[u8]) -> Option<InstrumentId> {
-        self.place(symbol)
-            .ok()
-            .map(|found| InstrumentId(self.by_symbol[found]))
+        self.place(symbol).ok().map(|found| InstrumentId(self.by_symbol[found]))
     }
 
     /// The instrument at that place. An id of another table gives `None` or a wrong instrument.
@@ -111,15 +104,11 @@ impl Instruments {
 
     /// All of them, in the order in which they were added, which is the order of their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (InstrumentId, &Instrument)> {
-        self.list
-            .iter()
-            .enumerate()
-            .map(|(id, instrument)| (InstrumentId(id as u16), instrument))
+        self.list.iter().enumerate().map(|(id, instrument)| (InstrumentId(id as u16), instrument))
     }
 
     fn place(&self, symbol: &[u8]) -> Result<usize, usize> {
-        self.by_symbol
-            .binary_search_by(|id| self.list[usize::from(*id)].symbol.as_bytes().cmp(symbol))
+        self.by_symbol.binary_search_by(|id| self.list[usize::from(*id)].symbol.as_bytes().cmp(symbol))
     }
 }
 
@@ -139,19 +128,11 @@ impl ChartName {
     /// `-` become `-`.
     pub fn file_stem(&self) -> String {
         let keep = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
-                c
-            } else {
-                '-'
-            }
+            if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }
         };
         let symbol: String = self.symbol.chars().map(keep).collect();
         // The month's name differs from the minute's only in case, which some file systems do not keep.
-        let timeframe = if self.timeframe == Timeframe::Month {
-            "1month"
-        } else {
-            self.timeframe.name()
-        };
+        let timeframe = if self.timeframe == Timeframe::Month { "1month" } else { self.timeframe.name() };
         format!("{}_{symbol}_{timeframe}", self.venue)
     }
 }
@@ -174,17 +155,10 @@ impl FromStr for ChartName {
     type Err = ChartNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |why: String| ChartNameError {
-            text: text.to_owned(),
-            why,
-        };
-        let (venue, rest) = text
-            .split_once(':')
-            .ok_or_else(|| error("it has no ':'".into()))?;
+        let error = |why: String| ChartNameError { text: text.to_owned(), why };
+        let (venue, rest) = text.split_once(':').ok_or_else(|| error("it has no ':'".into()))?;
         // Some venues' symbols contain a slash, so the timeframe follows the last one.
-        let (symbol, timeframe) = rest
-            .rsplit_once('/')
-            .ok_or_else(|| error("it has no '/'".into()))?;
+        let (symbol, timeframe) = rest.rsplit_once('/').ok_or_else(|| error("it has no '/'".into()))?;
         if symbol.is_empty() {
             return Err(error("its symbol is empty".into()));
         }
@@ -207,10 +181,7 @@ mod tests {
         for text in ["binance:BTCUSDT/1m", "kraken:BTC/USD/1M", "coinbase:BTC-USD/1s"] {
             assert_eq!(text.parse::<ChartName>().unwrap().to_string(), text);
         }
-        assert_eq!(
-            "kraken:BTC/USD/1M".parse::<ChartName>().unwrap().file_stem(),
-            "kraken_BTC-USD_1month"
-        );
+        assert_eq!("kraken:BTC/USD/1M".parse::<ChartName>().unwrap().file_stem(), "kraken_BTC-USD_1month");
         for (text, why) in [
             ("BTCUSDT/1m", "it has no ':'"),
             ("binance:BTCUSDT", "it has no '/'"),

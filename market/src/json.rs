@@ -52,15 +52,20 @@ impl<'a> Scanner<'a> {
 
     /// An error at this place.
     pub fn error(&self, expected: &'static str) -> JsonError {
-        JsonError {
-            offset: self.at,
-            expected,
-        }
+        JsonError { offset: self.at, expected }
     }
 
     /// The next byte that is not white space, which stays unread.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Option<u8> {
+        match self.text.get(self.at) {
+            Some(byte @ b'!'..) => Some(*byte), // What venues send has no white space.
+            _ => self.peek_behind_white_space(),
+        }
+    }
+
+    #[cold]
+    fn peek_behind_white_space(&mut self) -> Option<u8> {
         while let Some(byte) = self.text.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(*byte);
@@ -81,20 +86,12 @@ impl<'a> Scanner<'a> {
     /// Reads `byte` or fails.
     #[inline]
     pub fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
-        if self.eat(byte) {
-            Ok(())
-        } else {
-            Err(self.error(expected))
-        }
+        if self.eat(byte) { Ok(()) } else { Err(self.error(expected)) }
     }
 
     /// Checks that nothing follows.
     pub fn finish(&mut self) -> Result<(), JsonError> {
-        if self.peek().is_none() {
-            Ok(())
-        } else {
-            Err(self.error("the end of the text"))
-        }
+        if self.peek().is_none() { Ok(()) } else { Err(self.error("the end of the text")) }
     }
 
     /// Visits the members of an object. `member` is given each key and must read its value.
@@ -173,10 +170,7 @@ impl<'a> Scanner<'a> {
         let leading_zero = self.text.get(self.at) == Some(&b'0');
         let whole = self.digits()?;
         if leading_zero && whole > 1 {
-            return Err(JsonError {
-                offset: start,
-                expected: "a number without leading zeros",
-            });
+            return Err(JsonError { offset: start, expected: "a number without leading zeros" });
         }
         if self.text.get(self.at) == Some(&b'.') {
             self.at += 1;
@@ -196,31 +190,25 @@ impl<'a> Scanner<'a> {
         while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.error("a digit"))
-        } else {
-            Ok(self.at - start)
-        }
+        if self.at == start { Err(self.error("a digit")) } else { Ok(self.at - start) }
     }
 
     /// Reads a non-negative whole number.
     #[inline]
     pub fn unsigned(&mut self) -> Result<u64, JsonError> {
-        let span = self.number()?;
-        let too_large = JsonError {
-            offset: span.start,
-            expected: "a whole number of 64 bits",
-        };
-        span.of(self.text).iter().try_fold(0u64, |value, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(too_large);
-            }
-            value
-                .checked_mul(10)
-                .and_then(|v| v.checked_add(digit.into()))
-                .ok_or(too_large)
-        })
+        self.peek();
+        let start = self.at;
+        let too_large = JsonError { offset: start, expected: "a whole number of 64 bits" };
+        let mut value: u64 = 0;
+        while let Some(digit) =
+            self.text.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        {
+            value = value.checked_mul(10).and_then(|v| v.checked_add(digit.into())).ok_or(too_large)?;
+            self.at += 1;
+        }
+        let leading_zero = self.at > start + 1 && self.text[start] == b'0';
+        let goes_on = matches!(self.text.get(self.at), Some(b'.' | b'e' | b'E'));
+        if self.at == start || leading_zero || goes_on { Err(too_large) } else { Ok(value) }
     }
 
     /// Reads `true` or `false`.

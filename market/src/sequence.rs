@@ -31,10 +31,7 @@ impl TradeSequence {
             None => Integrity::Ok,
             Some(last) if trade.first_id <= last => return Integrity::Duplicate,
             Some(last) if trade.first_id == last + 1 => Integrity::Ok,
-            Some(last) => Integrity::Gap {
-                from: last + 1,
-                to: trade.first_id - 1,
-            },
+            Some(last) => Integrity::Gap { from: last + 1, to: trade.first_id - 1 },
         };
         self.last_id = Some(trade.last_id);
         verdict

@@ -75,8 +75,7 @@ impl Series {
 
     /// The bar with that number, if it is kept.
     pub fn get(&self, number: u64) -> Option<&Candle> {
-        self.bars
-            .get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
+        self.bars.get(usize::try_from(number.checked_sub(self.first_number)?).ok()?)
     }
 
     /// The numbers of all bars from the oldest changed since the last call; empty if none changed.
@@ -103,11 +102,7 @@ impl Series {
                 // A quiet bar that trades after all is a traded one; `absorb` has seen to that.
                 last.rev += u32::from(was_closed);
                 self.touch(index);
-                if was_closed {
-                    Outcome::Amended
-                } else {
-                    Outcome::Current
-                }
+                if was_closed { Outcome::Amended } else { Outcome::Current }
             }
             _ => {
                 self.extend_to(open_ms);
@@ -141,9 +136,9 @@ impl Series {
     /// When the newest bar closes, or the one after it, whichever a watermark reaches first: until then
     /// [`Series::watermark`] changes nothing.
     pub fn next_deadline_ms(&self) -> i64 {
-        self.bars.back().map_or(i64::MIN, |last| {
-            self.timeframe.end_ms(self.timeframe.end_ms(last.open_ms)) + GRACE_MS
-        })
+        self.bars
+            .back()
+            .map_or(i64::MIN, |last| self.timeframe.end_ms(self.timeframe.end_ms(last.open_ms)) + GRACE_MS)
     }
 
     /// Declares that trades may be missing in `span_ms`. Every bar that overlaps it, now or later, is a gap.
@@ -171,9 +166,7 @@ impl Series {
 
     /// When the newest bar counts as closed.
     fn closed_at(&self) -> i64 {
-        self.bars
-            .back()
-            .map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
+        self.bars.back().map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
     }
 
     fn amend(&mut self, open_ms: i64, news: &Candle) -> Outcome {
@@ -244,11 +237,7 @@ impl Series {
             bar.doubt(CandleState::Partial);
         }
         let end_ms = self.timeframe.end_ms(bar.open_ms);
-        if self
-            .gap_ms
-            .as_ref()
-            .is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms)
-        {
+        if self.gap_ms.as_ref().is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms) {
             bar.doubt(CandleState::Gap);
         }
         if self.bars.len() == self.capacity {

@@ -120,11 +120,7 @@ impl Timeframe {
             Some(len) => open_ms + len,
             None => {
                 let (year, month, _) = civil_date(open_ms.div_euclid(DAY_MS));
-                let next = if month == 12 {
-                    (year + 1, 1)
-                } else {
-                    (year, month + 1)
-                };
+                let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
                 first_day(next.0, next.1) * DAY_MS
             }
         }
@@ -151,11 +147,7 @@ pub fn civil_date(days: i64) -> (i64, i64, i64) {
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
@@ -184,10 +176,7 @@ impl FromStr for Timeframe {
     type Err = TimeframeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|tf| tf.name() == text)
-            .ok_or_else(|| TimeframeError(text.to_owned()))
+        Self::ALL.into_iter().find(|tf| tf.name() == text).ok_or_else(|| TimeframeError(text.to_owned()))
     }
 }
 
@@ -235,11 +224,6 @@ mod tests {
         for tf in Timeframe::ALL {
             assert_eq!(tf.name().parse(), Ok(tf));
         }
-        assert!(
-            "7m".parse::<Timeframe>()
-                .unwrap_err()
-                .to_string()
-                .starts_with("'7m' is not a timeframe")
-        );
+        assert!("7m".parse::<Timeframe>().unwrap_err().to_string().starts_with("'7m' is not a timeframe"));
     }
 }

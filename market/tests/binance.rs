@@ -40,76 +40,28 @@ fn trades() {
         qty: 2000000,
         taker: Side::Sell,
     };
-    assert_eq!(
-        read(TRADE),
-        Ok(Message::Trade {
-            instrument: BTC,
-            event_ms: 1723161255343,
-            trade
-        })
-    );
-    let Ok(Message::Trade { trade, .. }) = read(AGG_TRADE) else {
-        panic!("not a trade")
-    };
-    assert_eq!(
-        (trade.first_id, trade.last_id, trade.count(), trade.taker),
-        (100, 105, 6, Side::Buy)
-    );
+    assert_eq!(read(TRADE), Ok(Message::Trade { instrument: BTC, event_ms: 1723161255343, trade }));
+    let Ok(Message::Trade { trade, .. }) = read(AGG_TRADE) else { panic!("not a trade") };
+    assert_eq!((trade.first_id, trade.last_id, trade.count(), trade.taker), (100, 105, 6, Side::Buy));
 }
 
 #[test]
 fn quotes_klines_and_depth() {
-    let quote = Quote {
-        bid_price: 6183763000000,
-        bid_qty: 378826000,
-        ask_price: 6183764000000,
-        ask_qty: 154698000,
-    };
-    assert_eq!(
-        read(TICKER),
-        Ok(Message::Quote {
-            instrument: BTC,
-            update_id: 50093239212,
-            quote
-        })
-    );
+    let quote =
+        Quote { bid_price: 6183763000000, bid_qty: 378826000, ask_price: 6183764000000, ask_qty: 154698000 };
+    assert_eq!(read(TICKER), Ok(Message::Quote { instrument: BTC, update_id: 50093239212, quote }));
 
-    let Ok(Message::Kline { kline, .. }) = read(KLINE) else {
-        panic!("not a kline")
-    };
-    assert_eq!(
-        (kline.timeframe, kline.closed, kline.trades),
-        (Timeframe::M1, false, 0)
-    );
+    let Ok(Message::Kline { kline, .. }) = read(KLINE) else { panic!("not a kline") };
+    assert_eq!((kline.timeframe, kline.closed, kline.trades), (Timeframe::M1, false, 0));
     assert_eq!((kline.first_id, kline.last_id), (None, None));
-    assert_eq!(
-        kline.ohlc,
-        Ohlc {
-            open: 100_000,
-            high: 250_000,
-            low: 150_000,
-            close: 200_000
-        }
-    );
+    assert_eq!(kline.ohlc, Ohlc { open: 100_000, high: 250_000, low: 150_000, close: 200_000 });
 
-    let Ok(Message::Depth {
-        first_id: 157,
-        last_id: 160,
-        bids,
-        asks,
-        ..
-    }) = read(DEPTH)
-    else {
+    let Ok(Message::Depth { first_id: 157, last_id: 160, bids, asks, .. }) = read(DEPTH) else {
         panic!("not a depth update")
     };
     assert_eq!(listed(&bids), [(240_000, 1_000_000_000)]);
     assert_eq!(listed(&asks), [(260_000, 10_000_000_000), (270_000, 0)]);
-    let Ok(Message::Snapshot {
-        last_id: 160, bids, ..
-    }) = read(SNAPSHOT)
-    else {
-        panic!("not a snapshot")
-    };
+    let Ok(Message::Snapshot { last_id: 160, bids, .. }) = read(SNAPSHOT) else { panic!("not a snapshot") };
     assert_eq!(listed(&bids), [(240_000, 1_000_000_000)]);
 }
 
@@ -119,20 +71,11 @@ fn answers_and_strangers() {
     assert!(
         matches!(read(r#"{"error":{"code":2,"msg":"no"},"id":1}"#), Ok(Message::Refused(b)) if b.starts_with(b"{"))
     );
-    assert_eq!(
-        read(r#"{"e":"serverShutdown","E":1770123456789}"#),
-        Ok(Message::ServerShutdown)
-    );
-    assert_eq!(
-        read(r#"{"e":"avgPrice","s":"BTCUSDT","w":"1"}"#),
-        Ok(Message::Unknown)
-    );
+    assert_eq!(read(r#"{"e":"serverShutdown","E":1770123456789}"#), Ok(Message::ServerShutdown));
+    assert_eq!(read(r#"{"e":"avgPrice","s":"BTCUSDT","w":"1"}"#), Ok(Message::Unknown));
     assert_eq!(read(r#"{"something":"else"}"#), Ok(Message::Unknown));
     assert_eq!(read("[1,2]"), Ok(Message::Unknown));
-    assert_eq!(
-        read(&TRADE.replace("\"BTCUSDT\"", "\"ETHUSDT\"")),
-        Ok(Message::UnknownSymbol(b"ETHUSDT"))
-    );
+    assert_eq!(read(&TRADE.replace("\"BTCUSDT\"", "\"ETHUSDT\"")), Ok(Message::UnknownSymbol(b"ETHUSDT")));
 }
 
 /// Each breakage names its reason and its byte, which `|` marks here.
@@ -142,32 +85,12 @@ fn malformed_frames_say_where_and_why() {
     for (from, to, reason) in [
         (PRICE, r#""p":"|-1.0""#, "the number is negative"),
         (PRICE, r#""p":"|1e5""#, "this is not a plain decimal number"),
-        (
-            PRICE,
-            r#""p":"|1.000000001""#,
-            "the number has more decimal places than the instrument",
-        ),
-        (
-            PRICE,
-            r#""p":"|99999999999999""#,
-            "the number is too large for the instrument's scale",
-        ),
-        (
-            r#""T":1723161255342"#,
-            r#""T":|1723161255342000"#,
-            "the time is not in milliseconds",
-        ),
+        (PRICE, r#""p":"|1.000000001""#, "the number has more decimal places than the instrument"),
+        (PRICE, r#""p":"|99999999999999""#, "the number is too large for the instrument's scale"),
+        (r#""T":1723161255342"#, r#""T":|1723161255342000"#, "the time is not in milliseconds"),
         (r#""m":true"#, r#""m":|1"#, "expected true or false"),
-        (
-            r#""t":3735683259"#,
-            r#""t":|-5"#,
-            "expected a whole number of 64 bits",
-        ),
-        (
-            r#""t":3735683259"#,
-            r#""t":|18446744073709551615"#,
-            "the trade ids are out of order",
-        ),
+        (r#""t":3735683259"#, r#""t":|-5"#, "expected a whole number of 64 bits"),
+        (r#""t":3735683259"#, r#""t":|18446744073709551615"#, "the trade ids are out of order"),
         ("true}}", "true}|", "expected ',' or '}'"),
         ("true}}", "true}}|x", "expected the end of the text"),
         (
@@ -185,9 +108,7 @@ fn malformed_frames_say_where_and_why() {
     }
     let level = DEPTH.replace("\"0.0027\"", "\"x\"");
     assert_eq!(read(&level).unwrap_err().offset(), level.find('x').unwrap());
-    let vast = TRADE
-        .replace("61837.63000000", "90000000000")
-        .replace("0.02000000", "90000000000");
+    let vast = TRADE.replace("61837.63000000", "90000000000").replace("0.02000000", "90000000000");
     assert!(read(&vast).unwrap_err().to_string().contains("beyond any market"));
 }
 
@@ -195,14 +116,8 @@ fn malformed_frames_say_where_and_why() {
 #[test]
 fn numbers_are_read_at_the_instruments_scale() {
     let mut table = Instruments::default();
-    table.add(Instrument {
-        price_digits: 2,
-        qty_digits: 5,
-        ..Instrument::new(Venue::Binance, "BTCUSDT")
-    });
-    let Ok(Message::Trade { trade, .. }) = decode(TRADE.as_bytes(), &table) else {
-        panic!("not a trade")
-    };
+    table.add(Instrument { price_digits: 2, qty_digits: 5, ..Instrument::new(Venue::Binance, "BTCUSDT") });
+    let Ok(Message::Trade { trade, .. }) = decode(TRADE.as_bytes(), &table) else { panic!("not a trade") };
     assert_eq!((trade.price, trade.qty), (6183763, 2000));
     let finer = TRADE.replace("61837.63000000", "61837.63100000");
     assert!(decode(finer.as_bytes(), &table).is_err());
@@ -247,11 +162,7 @@ proptest! {
 fn every_cut_of_every_frame_is_an_error() {
     for frame in ALL {
         for end in 0..frame.len() {
-            assert!(
-                decode(&frame.as_bytes()[..end], &table()).is_err(),
-                "{}",
-                &frame[..end]
-            );
+            assert!(decode(&frame.as_bytes()[..end], &table()).is_err(), "{}", &frame[..end]);
         }
     }
 }

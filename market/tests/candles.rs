@@ -9,46 +9,23 @@ use std::io::Read;
 const CAPACITY: usize = 10_000;
 
 fn trade(id: u64, time_ms: i64, price: i64, qty: i64) -> Trade {
-    Trade {
-        first_id: id,
-        last_id: id,
-        time_ms,
-        price,
-        qty,
-        taker: Side::Buy,
-    }
+    Trade { first_id: id, last_id: id, time_ms, price, qty, taker: Side::Buy }
 }
 
 /// Trades with rising ids, times and a few that share their millisecond.
 fn trades(most: usize) -> impl Strategy<Value = Vec<Trade>> {
-    prop::collection::vec(
-        (
-            0i64..4_000,
-            1i64..1_000_000,
-            1i64..1_000_000,
-            any::<bool>(),
-            0u64..3,
-        ),
-        1..most,
-    )
-    .prop_map(|steps| {
-        let (mut id, mut time_ms) = (1, 1_700_000_000_123);
-        let make = |(pause_ms, price, qty, buy, more): (i64, i64, i64, bool, u64)| {
-            time_ms += if pause_ms < 2_000 { 0 } else { pause_ms - 2_000 };
-            let first_id = id;
-            id += more + 1;
-            let taker = if buy { Side::Buy } else { Side::Sell };
-            Trade {
-                first_id,
-                last_id: id - 1,
-                time_ms,
-                price,
-                qty,
-                taker,
-            }
-        };
-        steps.into_iter().map(make).collect()
-    })
+    prop::collection::vec((0i64..4_000, 1i64..1_000_000, 1i64..1_000_000, any::<bool>(), 0u64..3), 1..most)
+        .prop_map(|steps| {
+            let (mut id, mut time_ms) = (1, 1_700_000_000_123);
+            let make = |(pause_ms, price, qty, buy, more): (i64, i64, i64, bool, u64)| {
+                time_ms += if pause_ms < 2_000 { 0 } else { pause_ms - 2_000 };
+                let first_id = id;
+                id += more + 1;
+                let taker = if buy { Side::Buy } else { Side::Sell };
+                Trade { first_id, last_id: id - 1, time_ms, price, qty, taker }
+            };
+            steps.into_iter().map(make).collect()
+        })
 }
 
 fn series(timeframe: Timeframe, trades: &[Trade]) -> Series {
@@ -132,35 +109,14 @@ fn a_bar_closes_by_the_watermark_and_a_late_trade_amends_it() {
     series.watermark(3_499);
     assert_eq!(series.bars().len(), 1, "2000..3000 may still trade until 3500");
     series.watermark(3_500);
-    let states: Vec<_> = series
-        .bars()
-        .map(|bar| (bar.open_ms, bar.state, bar.close()))
-        .collect();
-    assert_eq!(
-        states,
-        [
-            (1_000, CandleState::Traded, Some(100)),
-            (2_000, CandleState::Quiet, Some(100))
-        ]
-    );
+    let states: Vec<_> = series.bars().map(|bar| (bar.open_ms, bar.state, bar.close())).collect();
+    assert_eq!(states, [(1_000, CandleState::Traded, Some(100)), (2_000, CandleState::Quiet, Some(100))]);
 
     assert_eq!(series.trade(&trade(2, 1_999, 105, 2)), Outcome::Amended);
     let bars: Vec<_> = series.bars().copied().collect();
-    assert_eq!(
-        bars[0].ohlc,
-        Some(Ohlc {
-            open: 100,
-            high: 105,
-            low: 100,
-            close: 105
-        })
-    );
+    assert_eq!(bars[0].ohlc, Some(Ohlc { open: 100, high: 105, low: 100, close: 105 }));
     assert_eq!((bars[0].rev, bars[0].volume), (1, 3));
-    assert_eq!(
-        (bars[1].close(), bars[1].rev),
-        (Some(105), 1),
-        "the quiet bar follows its close"
-    );
+    assert_eq!((bars[1].close(), bars[1].rev), (Some(105), 1), "the quiet bar follows its close");
     assert_eq!(series.trade(&trade(0, 500, 1, 1)), Outcome::TooLate);
 }
 
@@ -212,14 +168,9 @@ fn a_leap_in_time_is_bounded_by_the_capacity() {
 fn trade_numbers_prove_gaps_and_duplicates() {
     use market::Integrity::*;
     let mut sequence = TradeSequence::default();
-    let verdicts: Vec<_> = [5, 6, 6, 9, 8, 10]
-        .into_iter()
-        .map(|id| sequence.check(&trade(id, 0, 1, 1)))
-        .collect();
-    assert_eq!(
-        verdicts,
-        [Ok, Ok, Duplicate, Gap { from: 7, to: 8 }, Duplicate, Ok]
-    );
+    let verdicts: Vec<_> =
+        [5, 6, 6, 9, 8, 10].into_iter().map(|id| sequence.check(&trade(id, 0, 1, 1))).collect();
+    assert_eq!(verdicts, [Ok, Ok, Duplicate, Gap { from: 7, to: 8 }, Duplicate, Ok]);
 }
 
 /// Kraken computed 721 one-minute candles from the trades that we hold: ours must be the same.
@@ -254,10 +205,7 @@ fn kraken_trades_give_krakens_own_candles() {
     // The recording begins inside its first minute, which we say, and ends inside its last.
     assert_eq!(series.bars().next().unwrap().state, CandleState::Partial);
     for ours in series.bars().skip(1).take(series.bars().len() - 2) {
-        let row = theirs
-            .iter()
-            .find(|row| row[0].as_i64().unwrap() * 1_000 == ours.open_ms)
-            .unwrap();
+        let row = theirs.iter().find(|row| row[0].as_i64().unwrap() * 1_000 == ours.open_ms).unwrap();
         let ohlc = Ohlc {
             open: number(&row[1]),
             high: number(&row[2]),
@@ -280,14 +228,9 @@ fn kraken_trades_give_krakens_own_candles() {
 }
 
 fn recorded(name: &str) -> Option<serde_json::Value> {
-    let path = format!(
-        "{}/../../shared/data/kraken_rest/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/../../shared/data/kraken_rest/{name}", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::File::open(path).ok()?;
     let mut text = String::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_string(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
     Some(serde_json::from_str(&text).unwrap())
 }

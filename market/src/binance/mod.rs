@@ -4,6 +4,8 @@
 //! allocation. A frame of a kind that is not known here is [`Message::Unknown`], since venues add kinds at any
 //! time; a frame that is not what it claims to be is an error that names the byte.
 
+mod exact;
+
 use crate::decimal::{self, DecimalError};
 use crate::json::{JsonError, Scanner, Span};
 use crate::{Instrument, InstrumentId, Instruments, Ohlc, Quote, Side, Timeframe, Trade};
@@ -114,10 +116,7 @@ impl Levels<'_> {
     }
 
     fn scale(&self) -> Scale {
-        Scale {
-            price_digits: self.price_digits,
-            qty_digits: self.qty_digits,
-        }
+        Scale { price_digits: self.price_digits, qty_digits: self.qty_digits }
     }
 }
 
@@ -164,6 +163,14 @@ const MAX_TRADE_VALUE: i128 = 1 << 96;
 
 /// Reads one frame.
 pub fn decode<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<'a>, DecodeError> {
+    match exact::read(frame, instruments) {
+        Some(message) => Ok(message),
+        None => read_generally(frame, instruments),
+    }
+}
+
+/// Reads one frame of any shape, and says what is wrong with it.
+fn read_generally<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<'a>, DecodeError> {
     let mut fields = Fields::default();
     let mut scanner = Scanner::new(frame);
     if scanner.peek() == Some(b'[') {
@@ -173,12 +180,7 @@ pub fn decode<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<
     }
     read_fields(&mut scanner, &mut fields, Place::Outer)?;
     scanner.finish()?;
-    Decoder {
-        frame,
-        instruments,
-        fields,
-    }
-    .message()
+    Decoder { frame, instruments, fields }.message()
 }
 
 /// Decimal places of the numbers to read.
@@ -190,10 +192,7 @@ struct Scale {
 
 impl Scale {
     fn of(instrument: &Instrument) -> Self {
-        Self {
-            price_digits: instrument.price_digits,
-            qty_digits: instrument.qty_digits,
-        }
+        Self { price_digits: instrument.price_digits, qty_digits: instrument.qty_digits }
     }
 }
 
@@ -305,11 +304,7 @@ fn read_fields(scanner: &mut Scanner<'_>, fields: &mut Fields, place: Place) -> 
             _ => fields.slot(key),
         };
         // A string is taken without its quotes, anything else as it stands.
-        let value = if scanner.peek() == Some(b'"') {
-            scanner.string()?
-        } else {
-            scanner.skip()?
-        };
+        let value = if scanner.peek() == Some(b'"') { scanner.string()? } else { scanner.skip()? };
         if let Some(slot) = slot {
             *slot = Some(value);
         }
@@ -330,18 +325,9 @@ impl<'a> Decoder<'a, '_> {
         let Some(event) = fields.event else {
             // Neither book tickers nor snapshots nor answers name their kind.
             return match fields {
-                Fields {
-                    last_update_id: Some(id),
-                    ..
-                } => self.snapshot(*id),
-                Fields {
-                    last_update: Some(_),
-                    bid_qty: Some(_),
-                    ..
-                } => self.with_instrument(Self::quote),
-                Fields {
-                    error: Some(error), ..
-                } => Ok(Message::Refused(error.of(self.frame))),
+                Fields { last_update_id: Some(id), .. } => self.snapshot(*id),
+                Fields { last_update: Some(_), bid_qty: Some(_), .. } => self.with_instrument(Self::quote),
+                Fields { error: Some(error), .. } => Ok(Message::Refused(error.of(self.frame))),
                 Fields { result: Some(_), .. } => Ok(Message::Acknowledged),
                 _ => Ok(Message::Unknown),
             };
@@ -360,13 +346,8 @@ impl<'a> Decoder<'a, '_> {
         &self,
         read: impl Fn(&Self, InstrumentId, Scale) -> Result<Message<'a>, DecodeError>,
     ) -> Result<Message<'a>, DecodeError> {
-        let symbol = self
-            .required(self.fields.symbol, "the symbol 's' is missing")?
-            .of(self.frame);
-        let found = self
-            .instruments
-            .find(symbol)
-            .and_then(|id| Some((id, self.instruments.get(id)?)));
+        let symbol = self.required(self.fields.symbol, "the symbol 's' is missing")?.of(self.frame);
+        let found = self.instruments.find(symbol).and_then(|id| Some((id, self.instruments.get(id)?)));
         match found {
             Some((id, instrument)) => read(self, id, Scale::of(instrument)),
             None => Ok(Message::UnknownSymbol(symbol)),
@@ -381,10 +362,7 @@ impl<'a> Decoder<'a, '_> {
         last: Option<Span>,
     ) -> Result<Message<'a>, DecodeError> {
         let fields = &self.fields;
-        let (first_id, last_id) = (
-            self.unsigned(first, "a trade id")?,
-            self.unsigned(last, "a trade id")?,
-        );
+        let (first_id, last_id) = (self.unsigned(first, "a trade id")?, self.unsigned(last, "a trade id")?);
         let price = self.decimal(fields.price, scale.price_digits, "the price 'p' is missing")?;
         let qty = self.decimal(fields.qty, scale.qty_digits, "the quantity 'q' is missing")?;
         let maker_is_buyer = self.boolean(fields.maker_is_buyer, "the side 'm' is missing")?;
@@ -396,36 +374,17 @@ impl<'a> Decoder<'a, '_> {
         }
         let taker = if maker_is_buyer { Side::Sell } else { Side::Buy };
         let time_ms = self.time(fields.time_ms)?;
-        let trade = Trade {
-            first_id,
-            last_id,
-            time_ms,
-            price,
-            qty,
-            taker,
-        };
-        Ok(Message::Trade {
-            instrument,
-            event_ms: self.time(fields.event_ms)?,
-            trade,
-        })
+        let trade = Trade { first_id, last_id, time_ms, price, qty, taker };
+        Ok(Message::Trade { instrument, event_ms: self.time(fields.event_ms)?, trade })
     }
 
     fn quote(&self, instrument: InstrumentId, scale: Scale) -> Result<Message<'a>, DecodeError> {
         let fields = &self.fields;
         let quote = Quote {
             bid_price: self.decimal(fields.bids, scale.price_digits, "the bid 'b' is missing")?,
-            bid_qty: self.decimal(
-                fields.bid_qty,
-                scale.qty_digits,
-                "the bid quantity 'B' is missing",
-            )?,
+            bid_qty: self.decimal(fields.bid_qty, scale.qty_digits, "the bid quantity 'B' is missing")?,
             ask_price: self.decimal(fields.asks, scale.price_digits, "the ask 'a' is missing")?,
-            ask_qty: self.decimal(
-                fields.ask_qty,
-                scale.qty_digits,
-                "the ask quantity 'A' is missing",
-            )?,
+            ask_qty: self.decimal(fields.ask_qty, scale.qty_digits, "the ask quantity 'A' is missing")?,
         };
         Ok(Message::Quote {
             instrument,
@@ -448,10 +407,7 @@ impl<'a> Decoder<'a, '_> {
 
     fn snapshot(&self, id: Span) -> Result<Message<'a>, DecodeError> {
         // Without a symbol the scale is a guess. Eight places are what Binance prints.
-        let scale = Scale {
-            price_digits: 8,
-            qty_digits: 8,
-        };
+        let scale = Scale { price_digits: 8, qty_digits: 8 };
         Ok(Message::Snapshot {
             last_id: self.unsigned(Some(id), "an update id")?,
             bids: self.levels(self.fields.bids, scale)?,
@@ -483,11 +439,7 @@ impl<'a> Decoder<'a, '_> {
             first_id: self.id_or_none(k.first)?,
             last_id: self.id_or_none(k.last)?,
         };
-        Ok(Message::Kline {
-            instrument,
-            event_ms: self.time(self.fields.event_ms)?,
-            kline,
-        })
+        Ok(Message::Kline { instrument, event_ms: self.time(self.fields.event_ms)?, kline })
     }
 
     /// A trade id, where -1 stands for none.
@@ -503,33 +455,23 @@ impl<'a> Decoder<'a, '_> {
         let text = span.of(self.frame);
         read_levels(&mut Scanner::new(text), text, scale, &mut |_, _| {})
             .map_err(|e| e.shifted(span.start))?;
-        Ok(Levels {
-            text,
-            price_digits: scale.price_digits,
-            qty_digits: scale.qty_digits,
-        })
+        Ok(Levels { text, price_digits: scale.price_digits, qty_digits: scale.qty_digits })
     }
 
     fn decimal(&self, span: Option<Span>, digits: u8, missing: &'static str) -> Result<i64, DecodeError> {
         let span = self.required(span, missing)?;
-        decimal::parse(span.of(self.frame), digits).map_err(|reason| DecodeError::Number {
-            offset: span.start,
-            reason,
-        })
+        decimal::parse(span.of(self.frame), digits)
+            .map_err(|reason| DecodeError::Number { offset: span.start, reason })
     }
 
     fn unsigned(&self, span: Option<Span>, what: &'static str) -> Result<u64, DecodeError> {
         let span = self.required(span, what)?;
-        Scanner::new(span.of(self.frame))
-            .unsigned()
-            .map_err(|e| DecodeError::from(e).shifted(span.start))
+        Scanner::new(span.of(self.frame)).unsigned().map_err(|e| DecodeError::from(e).shifted(span.start))
     }
 
     fn boolean(&self, span: Option<Span>, missing: &'static str) -> Result<bool, DecodeError> {
         let span = self.required(span, missing)?;
-        Scanner::new(span.of(self.frame))
-            .boolean()
-            .map_err(|e| DecodeError::from(e).shifted(span.start))
+        Scanner::new(span.of(self.frame)).boolean().map_err(|e| DecodeError::from(e).shifted(span.start))
     }
 
     fn time(&self, span: Option<Span>) -> Result<i64, DecodeError> {
@@ -544,17 +486,11 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn missing(&self, what: &'static str) -> DecodeError {
-        DecodeError::Field {
-            offset: self.frame.len(),
-            what,
-        }
+        DecodeError::Field { offset: self.frame.len(), what }
     }
 
     fn field(&self, span: Option<Span>, what: &'static str) -> DecodeError {
-        DecodeError::Field {
-            offset: span.map_or(self.frame.len(), |span| span.start),
-            what,
-        }
+        DecodeError::Field { offset: span.map_or(self.frame.len(), |span| span.start), what }
     }
 }
 
@@ -579,10 +515,8 @@ fn read_levels(
 ) -> Result<(), DecodeError> {
     let number = |scanner: &mut Scanner<'_>, digits| {
         let span = scanner.string()?;
-        decimal::parse(span.of(text), digits).map_err(|reason| DecodeError::Number {
-            offset: span.start,
-            reason,
-        })
+        decimal::parse(span.of(text), digits)
+            .map_err(|reason| DecodeError::Number { offset: span.start, reason })
     };
     scanner.array(|scanner| {
         scanner.expect(b'[', "a price level")?;
@@ -596,4 +530,49 @@ fn read_levels(
         level(price, qty);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Venue;
+    use proptest::prelude::*;
+
+    const FRAMES: [&str; 3] = [
+        r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":3735683259,"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}}"#,
+        r#"{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":0,"p":"61837.63","q":"2","T":1723161255342,"m":false,"M":true}"#,
+        r#"{"stream":"x","data":{"u":50093239212,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000","a":"61837.64000000","A":"1.54698000"}}"#,
+    ];
+
+    fn table() -> Instruments {
+        let mut table = Instruments::default();
+        table.add(Instrument::new(Venue::Binance, "BTCUSDT"));
+        table
+    }
+
+    #[test]
+    fn the_usual_frames_take_the_short_way() {
+        for frame in FRAMES {
+            assert_eq!(
+                exact::read(frame.as_bytes(), &table()).map(Ok),
+                Some(decode(frame.as_bytes(), &table()))
+            );
+            assert_eq!(read_generally(frame.as_bytes(), &table()), decode(frame.as_bytes(), &table()));
+        }
+    }
+
+    proptest! {
+        /// Whatever the short way reads, the general one reads the same.
+        #[test]
+        fn both_ways_agree(which in 0..FRAMES.len(), edits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(br#"{}[]",:\ 0123456789.-tfe"#.to_vec())), 0..4), insert in any::<bool>()) {
+            let mut frame = FRAMES[which].as_bytes().to_vec();
+            for (at, byte) in edits {
+                let at = at.index(frame.len());
+                if insert { frame.insert(at, byte) } else { frame[at] = byte }
+            }
+            if let Some(message) = exact::read(&frame, &table()) {
+                prop_assert_eq!(read_generally(&frame, &table()), Ok(message), "{}", String::from_utf8_lossy(&frame));
+            }
+        }
+    }
 }
