@@ -27,13 +27,7 @@ impl Chart {
         let frame = Frame::new(settings.width, settings.height)?;
         let layout = Layout::new(settings, &frame)?;
         let (scene, spare) = (layout.empty_scene(), layout.empty_scene());
-        let mut chart = Self {
-            layout,
-            scene,
-            spare,
-            frame,
-            damage: Damage::none(),
-        };
+        let mut chart = Self { layout, scene, spare, frame, damage: Damage::none() };
         chart.update(&[]);
         Ok(chart)
     }

@@ -3,7 +3,7 @@
 //! Damage may cover more than what changed, never less: a pixel outside it is the same in both frames.
 
 use crate::Rect;
-use crate::scene::{Scene, Shape};
+use crate::scene::{Paint, Scene, Shape};
 
 /// The most rectangles that a [`Damage`] holds.
 pub const MAX_RECTS: usize = 16;
@@ -25,21 +25,13 @@ pub struct Damage {
 impl Damage {
     /// No pixel.
     pub const fn none() -> Self {
-        Self {
-            rects: [Rect::new(0, 0, 0, 0); MAX_RECTS],
-            len: 0,
-        }
+        Self { rects: [Rect::new(0, 0, 0, 0); MAX_RECTS], len: 0 }
     }
 
     /// Every pixel of a frame of this size.
     pub fn full(width: u32, height: u32) -> Self {
         let mut damage = Self::none();
-        damage.add(Rect::new(
-            0,
-            0,
-            width.min(u16::MAX.into()) as u16,
-            height.min(u16::MAX.into()) as u16,
-        ));
+        damage.add(Rect::new(0, 0, width.min(u16::MAX.into()) as u16, height.min(u16::MAX.into()) as u16));
         damage
     }
 
@@ -126,36 +118,58 @@ pub fn diff(old: &Scene, new: &Scene) -> Damage {
 fn diff_layer(old: &[Shape], new: &[Shape], damage: &mut Damage) {
     let same_front = old.iter().zip(new).take_while(|(old, new)| old == new).count();
     let (old, new) = (&old[same_front..], &new[same_front..]);
-    let same_back = old
-        .iter()
-        .rev()
-        .zip(new.iter().rev())
-        .take_while(|(old, new)| old == new)
-        .count();
+    let same_back = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
     let (old, new) = (&old[..old.len() - same_back], &new[..new.len() - same_back]);
     if old.len() + new.len() > MANY_SHAPES {
-        let all = old
-            .iter()
-            .chain(new)
-            .fold(Rect::default(), |all, shape| all.union(&shape.area));
+        let all = old.iter().chain(new).fold(Rect::default(), |all, shape| all.union(&shape.area));
         damage.add(all);
         return;
     }
-    // Shapes in the same place of equally long lists that are equal are painted in the same order: no damage.
-    let paired = old.len() == new.len();
-    let changed = |(index, shape): &(usize, &Shape), others: &[Shape]| !paired || others[*index] != **shape;
-    let before = old.iter().enumerate().filter(|entry| changed(entry, new));
-    let after = new.iter().enumerate().filter(|entry| changed(entry, old));
     // Most neighbours in a layer are neighbours on the chart, as the letters of a word.
     let mut run = Rect::default();
-    for (_, shape) in before.chain(after) {
-        if growth(&run, &shape.area) > SLACK {
+    let mut add = |rect: Rect| {
+        if growth(&run, &rect) > SLACK {
             damage.add(run);
             run = Rect::default();
         }
-        run = run.union(&shape.area);
+        run = run.union(&rect);
+    };
+    if old.len() == new.len() {
+        // Shapes in the same place of equally long lists are painted in the same order.
+        old.iter().zip(new).for_each(|(old, new)| diff_shape(old, new, &mut add));
+    } else {
+        old.iter().chain(new).for_each(|shape| add(shape.area));
     }
     damage.add(run);
+}
+
+/// Adds what differs between two shapes that are painted at the same point of the order.
+fn diff_shape(old: &Shape, new: &Shape, add: &mut impl FnMut(Rect)) {
+    let alike = old.color == new.color && old.paint == new.paint && !matches!(old.paint, Paint::Glyph(_));
+    let both = old.area.intersect(&new.area);
+    if !alike || both.is_empty() {
+        if old != new {
+            add(old.area);
+            add(new.area);
+        }
+        return;
+    }
+    // Patterns count from the frame's corner, so where both lie they paint the same: a candle whose close moved
+    // differs in a few rows, not in its whole height.
+    for area in [old.area, new.area] {
+        let within = |left, top, right, bottom| Rect::from_edges(left, top, right, bottom, area);
+        let [left, top] = [both.x, both.y].map(i32::from);
+        for strip in [
+            within(area.x.into(), area.y.into(), area.right(), top),
+            within(area.x.into(), both.bottom(), area.right(), area.bottom()),
+            within(area.x.into(), top, left, both.bottom()),
+            within(both.right(), top, area.right(), both.bottom()),
+        ] {
+            if !strip.is_empty() {
+                add(strip);
+            }
+        }
+    }
 }
 
 /// How many pixels more than the two have the rectangle around both has. Negative where they overlap.
@@ -177,33 +191,22 @@ pub struct DamageLog {
 impl DamageLog {
     /// An empty log for frames of this size in pixels.
     pub fn new(width: u32, height: u32) -> Self {
-        Self {
-            full: Damage::full(width, height),
-            frames: [Damage::none(); LOG_FRAMES],
-            newest: 0,
-            known: 0,
-        }
+        Self { full: Damage::full(width, height), frames: [Damage::none(); LOG_FRAMES], newest: 0, known: 0 }
     }
 
     /// Notes that `damage` leads from frame `number - 1` to frame `number`. If the number does not follow the last
     /// one, what was known before is forgotten.
     pub fn record(&mut self, number: u64, damage: &Damage) {
         let follows = self.known > 0 && self.newest.checked_add(1) == Some(number);
-        self.known = if follows {
-            (self.known + 1).min(LOG_FRAMES as u64)
-        } else {
-            1
-        };
+        self.known = if follows { (self.known + 1).min(LOG_FRAMES as u64) } else { 1 };
         self.newest = number;
         self.frames[(number % LOG_FRAMES as u64) as usize] = *damage;
     }
 
     /// What a buffer that holds frame `number` must copy to hold the newest; everything if that is not known.
     pub fn since(&self, number: u64) -> Damage {
-        let Some(missed) = self
-            .newest
-            .checked_sub(number)
-            .filter(|missed| *missed <= self.known && self.known > 0)
+        let Some(missed) =
+            self.newest.checked_sub(number).filter(|missed| *missed <= self.known && self.known > 0)
         else {
             return self.full;
         };
@@ -221,10 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn covers(damage: &Damage, x: u16, y: u16) -> bool {
-        damage
-            .rects()
-            .iter()
-            .any(|rect| rect.contains(&Rect::new(x, y, 1, 1)))
+        damage.rects().iter().any(|rect| rect.contains(&Rect::new(x, y, 1, 1)))
     }
 
     fn rect() -> impl Strategy<Value = Rect> {

@@ -32,12 +32,7 @@ impl Rect {
         let top = top.clamp(i32::from(within.y), within.bottom());
         let right = right.clamp(left, within.right());
         let bottom = bottom.clamp(top, within.bottom());
-        Self::new(
-            left as u16,
-            top as u16,
-            (right - left) as u16,
-            (bottom - top) as u16,
-        )
+        Self::new(left as u16, top as u16, (right - left) as u16, (bottom - top) as u16)
     }
 
     /// The first column to the right of it.
@@ -74,12 +69,7 @@ impl Rect {
         let (x, y) = (self.x.max(other.x), self.y.max(other.y));
         let right = self.right().min(other.right());
         let bottom = self.bottom().min(other.bottom());
-        Self {
-            x,
-            y,
-            w: (right - i32::from(x)).max(0) as u16,
-            h: (bottom - i32::from(y)).max(0) as u16,
-        }
+        Self { x, y, w: (right - i32::from(x)).max(0) as u16, h: (bottom - i32::from(y)).max(0) as u16 }
     }
 
     /// The smallest rectangle that covers both. An empty one adds nothing.
@@ -93,12 +83,7 @@ impl Rect {
         let (x, y) = (self.x.min(other.x), self.y.min(other.y));
         let right = self.right().max(other.right());
         let bottom = self.bottom().max(other.bottom());
-        Self {
-            x,
-            y,
-            w: (right - i32::from(x)) as u16,
-            h: (bottom - i32::from(y)) as u16,
-        }
+        Self { x, y, w: (right - i32::from(x)) as u16, h: (bottom - i32::from(y)) as u16 }
     }
 }
 
@@ -117,11 +102,7 @@ impl Frame {
             return Err(ChartError::Size { width, height });
         }
         let pixels = vec![rgb(0); width as usize * height as usize];
-        Ok(Self {
-            width: width as u16,
-            height: height as u16,
-            pixels,
-        })
+        Ok(Self { width: width as u16, height: height as u16, pixels })
     }
 
     /// Width in pixels.
@@ -150,9 +131,7 @@ impl Frame {
         let (stride, width) = (usize::from(self.width), usize::from(area.w));
         let start = usize::from(area.y) * stride + usize::from(area.x);
         let end = start + (usize::from(area.h) - 1) * stride + width;
-        self.pixels[start..end]
-            .chunks_mut(stride)
-            .map(move |row| &mut row[..width])
+        self.pixels[start..end].chunks_mut(stride).map(move |row| &mut row[..width])
     }
 }
 

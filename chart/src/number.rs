@@ -13,10 +13,7 @@ pub(crate) fn push_fixed(text: &mut String, value: i128, digits: u8, shown: u8) 
     push_sign(text, value < 0);
     push(text, format_args!("{}", magnitude / unit));
     if shown > 0 {
-        push(
-            text,
-            format_args!(".{:0places$}", magnitude % unit, places = usize::from(shown)),
-        );
+        push(text, format_args!(".{:0places$}", magnitude % unit, places = usize::from(shown)));
     }
 }
 

@@ -25,28 +25,15 @@ fn paint(shape: &Shape, area: Rect, atlas: &Atlas, frame: &mut Frame) {
         Paint::Hatch { period, width } => {
             let (period, width) = (usize::from(period), usize::from(width));
             for (y, row) in (usize::from(area.y)..).zip(rows) {
-                pattern(
-                    row,
-                    shape.color,
-                    (usize::from(area.x) + y) % period,
-                    period,
-                    width,
-                );
+                pattern(row, shape.color, (usize::from(area.x) + y) % period, period, width);
             }
         }
         Paint::Glyph(index) => {
             let glyph = atlas.glyph(index);
-            let (left, top) = (
-                usize::from(area.x - shape.area.x),
-                usize::from(area.y - shape.area.y),
-            );
+            let (left, top) = (usize::from(area.x - shape.area.x), usize::from(area.y - shape.area.y));
             let bitmap = &atlas.coverage()[glyph.start as usize..];
             for (line, row) in (top..).zip(rows) {
-                cover(
-                    row,
-                    shape.color,
-                    &bitmap[line * usize::from(glyph.width) + left..],
-                );
+                cover(row, shape.color, &bitmap[line * usize::from(glyph.width) + left..]);
             }
         }
     }

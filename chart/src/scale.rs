@@ -24,9 +24,11 @@ impl Range {
             // All four: a candle from elsewhere may have its open or close outside low and high.
             let low = ohlc.low.min(ohlc.high).min(ohlc.open).min(ohlc.close);
             let high = ohlc.high.max(ohlc.low).max(ohlc.open).max(ohlc.close);
-            Some(found.map_or((low, high), |(lowest, highest): (i64, i64)| {
-                (lowest.min(low), highest.max(high))
-            }))
+            Some(
+                found.map_or((low, high), |(lowest, highest): (i64, i64)| {
+                    (lowest.min(low), highest.max(high))
+                }),
+            )
         })
     }
 
@@ -49,10 +51,7 @@ impl Range {
         let room = span * HEADROOM / 100;
         low -= room;
         // The axis of what costs nothing less than zero does not go below it.
-        Self {
-            low: if positive { low.max(0) } else { low },
-            high: high + room,
-        }
+        Self { low: if positive { low.max(0) } else { low }, high: high + room }
     }
 }
 
@@ -85,11 +84,7 @@ impl Rows {
     /// The row of `value`, rounded to the nearest; of a value beyond the range, the row at that end.
     #[inline]
     pub(crate) fn row(&self, value: i128) -> i32 {
-        let below = if value >= self.high {
-            0
-        } else {
-            self.high.abs_diff(value) >> self.shift
-        };
+        let below = if value >= self.high { 0 } else { self.high.abs_diff(value) >> self.shift };
         let below = (below.min(self.span.into())) as u64;
         self.top + ((below * self.height * 2 + self.span) / (2 * self.span)) as i32
     }
@@ -101,11 +96,7 @@ pub(crate) fn nice_step(least: i128, tick: i128) -> i128 {
     let mut power = tick.max(1);
     loop {
         // Half-steps of the first decade would be no whole number of ticks.
-        let quarter = if power > tick {
-            (power / 10).checked_mul(25)
-        } else {
-            None
-        };
+        let quarter = if power > tick { (power / 10).checked_mul(25) } else { None };
         let steps = [Some(power), power.checked_mul(2), quarter, power.checked_mul(5)];
         if let Some(step) = steps.into_iter().flatten().find(|step| *step >= least) {
             return step;
@@ -140,11 +131,7 @@ pub(crate) fn round_top(value: i128) -> i128 {
 /// The multiples of `step` in `range`, from the lowest.
 pub(crate) fn ticks(range: Range, step: i128) -> impl Iterator<Item = i128> {
     let rest = range.low.rem_euclid(step);
-    let first = if rest == 0 {
-        Some(range.low)
-    } else {
-        range.low.checked_add(step - rest)
-    };
+    let first = if rest == 0 { Some(range.low) } else { range.low.checked_add(step - rest) };
     core::iter::successors(first, move |tick| tick.checked_add(step))
         .take_while(move |tick| *tick <= range.high)
 }
@@ -206,13 +193,7 @@ mod tests {
     #[test]
     fn a_range_is_kept_while_it_fits() {
         let first = Range::fit((1_000, 2_000), 1, None);
-        assert_eq!(
-            first,
-            Range {
-                low: 920,
-                high: 2_080
-            }
-        );
+        assert_eq!(first, Range { low: 920, high: 2_080 });
         assert_eq!(Range::fit((1_000, 2_020), 1, Some(first)), first);
         assert_ne!(Range::fit((1_000, 2_060), 1, Some(first)), first);
         assert_ne!(Range::fit((1_000, 1_900), 1, Some(first)), first);

@@ -60,14 +60,8 @@ pub enum Layer {
 
 impl Layer {
     /// Every layer, bottom layer first.
-    pub const ALL: [Self; LAYERS] = [
-        Self::Background,
-        Self::Axes,
-        Self::Series,
-        Self::Last,
-        Self::Price,
-        Self::Legend,
-    ];
+    pub const ALL: [Self; LAYERS] =
+        [Self::Background, Self::Axes, Self::Series, Self::Last, Self::Price, Self::Legend];
 }
 
 /// How many layers there are.
@@ -105,11 +99,7 @@ impl Shapes {
 impl Scene {
     /// A scene without shapes.
     pub(crate) fn new(bounds: Rect, atlas: &'static Atlas) -> Self {
-        Self {
-            bounds,
-            atlas,
-            layers: Default::default(),
-        }
+        Self { bounds, atlas, layers: Default::default() }
     }
 
     /// The frame that it fills.
@@ -134,10 +124,7 @@ impl Scene {
 
     /// All shapes that reach into `clip`, each with the part of its area that does, in painter's order.
     pub fn shapes_in(&self, clip: Rect) -> impl Iterator<Item = (&Shape, Rect)> {
-        let groups = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.groups.iter().zip(layer.list.chunks(GROUP)));
+        let groups = self.layers.iter().flat_map(|layer| layer.groups.iter().zip(layer.list.chunks(GROUP)));
         groups
             .filter(move |(bounds, _)| !bounds.intersect(&clip).is_empty())
             .flat_map(|(_, shapes)| shapes)
@@ -163,14 +150,7 @@ impl Scene {
 
     /// Adds an area painted all over.
     pub(crate) fn solid(&mut self, layer: Layer, area: Rect, color: u32) {
-        self.push(
-            layer,
-            Shape {
-                area,
-                color,
-                paint: Paint::Solid,
-            },
-        );
+        self.push(layer, Shape { area, color, paint: Paint::Solid });
     }
 
     /// Adds a shape, unless it covers nothing.
@@ -206,14 +186,7 @@ impl Scene {
             let (right, bottom) = (left + i32::from(glyph.width), top + i32::from(glyph.height));
             let area = Rect::from_edges(left, top, right, bottom, within.intersect(&self.bounds));
             if area.w == glyph.width && area.h == glyph.height {
-                self.push(
-                    layer,
-                    Shape {
-                        area,
-                        color: style.color,
-                        paint: Paint::Glyph(index),
-                    },
-                );
+                self.push(layer, Shape { area, color: style.color, paint: Paint::Glyph(index) });
             }
             pen += i32::from(glyph.advance);
         }

@@ -68,18 +68,11 @@ impl Atlas {
     }
 
     fn rasterise(scale: u16) -> Self {
-        let settings = FontSettings {
-            load_substitutions: false,
-            ..FontSettings::default()
-        };
+        let settings = FontSettings { load_substitutions: false, ..FontSettings::default() };
         // The font is part of the program, and every test reads it.
         let font = Font::from_bytes(dejavu::sans_condensed::regular(), settings)
             .expect("the embedded font is valid");
-        let mut atlas = Self {
-            coverage: Vec::new(),
-            glyphs: Vec::new(),
-            digit_height: [0; FACES.len()],
-        };
+        let mut atlas = Self { coverage: Vec::new(), glyphs: Vec::new(), digit_height: [0; FACES.len()] };
         for face in FACES {
             let pixels = f32::from(face as u16 * scale);
             characters().for_each(|character| atlas.add(&font, character, pixels));
@@ -129,9 +122,7 @@ impl Atlas {
 
     /// How many columns `text` takes.
     pub(crate) fn width(&self, face: Face, text: &str) -> i32 {
-        text.chars()
-            .map(|character| i32::from(self.glyph(self.index(face, character)).advance))
-            .sum()
+        text.chars().map(|character| i32::from(self.glyph(self.index(face, character)).advance)).sum()
     }
 
     /// The baseline that centres digits on row `middle`.
@@ -194,13 +185,9 @@ mod tests {
         for scale in 1..=MAX_SCALE {
             let atlas = Atlas::at_scale(scale);
             for face in FACES {
-                let widths: Vec<_> = ('0'..='9')
-                    .map(|digit| atlas.glyph(atlas.index(face, digit)).advance)
-                    .collect();
-                assert!(
-                    widths.iter().all(|width| *width == widths[0]),
-                    "{face:?} at {scale}: {widths:?}"
-                );
+                let widths: Vec<_> =
+                    ('0'..='9').map(|digit| atlas.glyph(atlas.index(face, digit)).advance).collect();
+                assert!(widths.iter().all(|width| *width == widths[0]), "{face:?} at {scale}: {widths:?}");
             }
         }
     }
@@ -212,10 +199,7 @@ mod tests {
         for columns in 0..200 {
             let mut text = full.to_owned();
             atlas.shorten(Face::Small, &mut text, columns);
-            assert!(
-                atlas.width(Face::Small, &text) <= columns,
-                "'{text}' in {columns}"
-            );
+            assert!(atlas.width(Face::Small, &text) <= columns, "'{text}' in {columns}");
             assert!(text == full || text.ends_with('…') || text.is_empty());
         }
     }

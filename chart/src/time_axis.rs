@@ -98,9 +98,8 @@ pub(crate) struct Mark {
 impl Mark {
     /// Adds the label's text.
     pub(crate) fn push_label(&self, text: &mut String, timeframe: Timeframe) {
-        const MONTHS: [&str; 12] = [
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-        ];
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let t = &self.local;
         let month = MONTHS[(t.month() - 1) as usize];
         let within_days = timeframe < Timeframe::D1;
@@ -154,11 +153,7 @@ impl TimeAxis {
         for (bar, time_ms) in self.times_ms.iter().enumerate() {
             let local = local_time(*time_ms, zone);
             if let (Some(before), Some(local)) = (before, local) {
-                self.marks.push(Mark {
-                    bar,
-                    weight: Weight::between(before, local),
-                    local,
-                });
+                self.marks.push(Mark { bar, weight: Weight::between(before, local), local });
             }
             before = local;
         }
@@ -168,17 +163,11 @@ impl TimeAxis {
     /// easier to read than many.
     fn choose(&mut self, timeframe: Timeframe) {
         let least_ms = timeframe.len_ms().map_or(0, |len| len * self.spacing as i64);
-        self.marks
-            .retain(|mark| mark.weight.len_ms().is_none_or(|len| len >= least_ms));
-        self.marks
-            .sort_unstable_by_key(|mark| (core::cmp::Reverse(mark.weight), mark.bar));
+        self.marks.retain(|mark| mark.weight.len_ms().is_none_or(|len| len >= least_ms));
+        self.marks.sort_unstable_by_key(|mark| (core::cmp::Reverse(mark.weight), mark.bar));
         self.chosen.clear();
         for mark in &self.marks {
-            if self
-                .chosen
-                .iter()
-                .all(|chosen| chosen.bar.abs_diff(mark.bar) >= self.spacing)
-            {
+            if self.chosen.iter().all(|chosen| chosen.bar.abs_diff(mark.bar) >= self.spacing) {
                 self.chosen.push(*mark);
             }
         }
@@ -187,9 +176,7 @@ impl TimeAxis {
 
 /// The wall clock's time in `zone`; none beyond the calendar's years −9999 to 9999.
 fn local_time(time_ms: i64, zone: &TimeZone) -> Option<DateTime> {
-    Timestamp::from_millisecond(time_ms)
-        .ok()
-        .map(|time| zone.to_datetime(time))
+    Timestamp::from_millisecond(time_ms).ok().map(|time| zone.to_datetime(time))
 }
 
 /// Adds the short name that `zone` has at `time_ms`, as `CET`. Adds nothing beyond the calendar.
@@ -219,9 +206,8 @@ mod tests {
         let zone = TimeZone::get(zone).unwrap();
         let start = start.parse::<DateTime>().unwrap().to_zoned(zone.clone()).unwrap();
         let start_ms = start.timestamp().as_millisecond();
-        let bars: Vec<_> = (0..count)
-            .map(|i| Candle::empty(start_ms + i * step_ms, CandleState::Gap, None))
-            .collect();
+        let bars: Vec<_> =
+            (0..count).map(|i| Candle::empty(start_ms + i * step_ms, CandleState::Gap, None)).collect();
         let mut axis = TimeAxis::default();
         axis.update(&bars, &zone, timeframe, spacing);
         let mut chosen = axis.labels().to_vec();
@@ -269,14 +255,8 @@ mod tests {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let first = "2026-10-25T00:00Z".parse::<Timestamp>().unwrap().as_millisecond();
         let local = |ms| local_time(ms, &zone).unwrap();
-        assert_eq!(
-            Weight::between(local(first), local(first + HOUR_MS)),
-            Weight::None
-        );
-        assert_eq!(
-            Weight::between(local(first - HOUR_MS), local(first)),
-            Weight::Hour
-        );
+        assert_eq!(Weight::between(local(first), local(first + HOUR_MS)), Weight::None);
+        assert_eq!(Weight::between(local(first - HOUR_MS), local(first)), Weight::Hour);
     }
 
     #[test]

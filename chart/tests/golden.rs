@@ -13,25 +13,16 @@ use std::path::{Path, PathBuf};
 
 /// Reads a PNG file back as pixels.
 fn decode(file: &[u8]) -> (u32, u32, Vec<u32>) {
-    let mut reader = ::png::Decoder::new(std::io::Cursor::new(file))
-        .read_info()
-        .unwrap();
+    let mut reader = ::png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
     let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut bytes).unwrap();
     assert_eq!(info.color_type, ::png::ColorType::Rgba);
-    let pixels = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|pixel| u32::from_le_bytes(*pixel))
-        .collect();
+    let pixels = bytes.as_chunks().0.iter().map(|pixel| u32::from_le_bytes(*pixel)).collect();
     (info.width, info.height, pixels)
 }
 
 fn check(name: &str, frame: &Frame) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(format!("{name}.png"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.png"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, png::encode(frame)).unwrap();
     }
@@ -39,11 +30,7 @@ fn check(name: &str, frame: &Frame) {
         .is_ok_and(|file| decode(&file) == (frame.width(), frame.height(), frame.pixels().to_vec()));
     if !same {
         let actual = picture(name, frame);
-        panic!(
-            "{} is not what was drawn: see {}",
-            path.display(),
-            actual.display()
-        );
+        panic!("{} is not what was drawn: see {}", path.display(), actual.display());
     }
 }
 
@@ -72,10 +59,7 @@ fn light() {
 
 #[test]
 fn gaps() {
-    check(
-        "gaps",
-        chart(480, 270, Theme::Dark, &doubtful_walk(56, 7)).frame(),
-    );
+    check("gaps", chart(480, 270, Theme::Dark, &doubtful_walk(56, 7)).frame());
 }
 
 #[test]
@@ -93,10 +77,7 @@ fn large_pictures() {
         (3840, 2160, Theme::Dark),
     ] {
         let chart = chart(width, height, theme, &doubtful_walk(300, 5));
-        println!(
-            "{}",
-            picture(&format!("{width}x{height}-{theme}"), chart.frame()).display()
-        );
+        println!("{}", picture(&format!("{width}x{height}-{theme}"), chart.frame()).display());
     }
 }
 
@@ -112,26 +93,12 @@ fn recorded_data() {
     let number = |text: &str| market::decimal::parse(text.as_bytes(), 8).unwrap();
     let recorded = |line: &str| {
         let column: Vec<_> = line.split(',').collect();
-        let time = column[0]
-            .parse::<jiff::civil::DateTime>()
-            .unwrap()
-            .to_zoned(TimeZone::UTC)
-            .unwrap();
+        let time = column[0].parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap();
         let [open, high, low, close] = [1, 2, 3, 4].map(|index| number(column[index]));
         // Volumes were recorded from floating point: their decimal places mean nothing.
         let volume = number(column[5].split('.').next().unwrap());
-        let ohlc = Ohlc {
-            open,
-            high,
-            low,
-            close,
-        };
-        common::bar(
-            time.timestamp().as_millisecond(),
-            CandleState::Traded,
-            ohlc,
-            volume,
-        )
+        let ohlc = Ohlc { open, high, low, close };
+        common::bar(time.timestamp().as_millisecond(), CandleState::Traded, ohlc, volume)
     };
     let bars: Vec<_> = text.lines().skip(1).take(1_000).map(recorded).collect();
     let mut settings = settings(1920, 1080, Theme::Dark);

@@ -201,16 +201,7 @@ proptest! {
 }
 
 fn any_bar() -> impl Strategy<Value = Candle> {
-    let price = || {
-        prop_oneof![
-            Just(1),
-            Just(i64::MAX),
-            Just(i64::MIN),
-            Just(0),
-            any::<i64>(),
-            100..200i64
-        ]
-    };
+    let price = || prop_oneof![Just(1), Just(i64::MAX), Just(i64::MIN), Just(0), any::<i64>(), 100..200i64];
     let state = prop::sample::select(vec![
         CandleState::Quiet,
         CandleState::Traded,
@@ -218,31 +209,11 @@ fn any_bar() -> impl Strategy<Value = Candle> {
         CandleState::Gap,
     ]);
     let ohlc = prop::option::of((price(), price(), price(), price()));
-    let volume = prop_oneof![
-        Just(0),
-        Just(i128::MAX),
-        Just(i128::MIN),
-        any::<i128>(),
-        0..1000i128
-    ];
-    let open_ms = prop_oneof![
-        any::<i64>(),
-        START_MS..START_MS + 100_000_000,
-        Just(i64::MIN),
-        Just(i64::MAX)
-    ];
+    let volume = prop_oneof![Just(0), Just(i128::MAX), Just(i128::MIN), any::<i128>(), 0..1000i128];
+    let open_ms = prop_oneof![any::<i64>(), START_MS..START_MS + 100_000_000, Just(i64::MIN), Just(i64::MAX)];
     (open_ms, state, ohlc, volume).prop_map(|(open_ms, state, ohlc, volume)| {
-        let ohlc = ohlc.map(|(open, high, low, close)| Ohlc {
-            open,
-            high,
-            low,
-            close,
-        });
-        Candle {
-            ohlc,
-            volume,
-            ..Candle::empty(open_ms, state, None)
-        }
+        let ohlc = ohlc.map(|(open, high, low, close)| Ohlc { open, high, low, close });
+        Candle { ohlc, volume, ..Candle::empty(open_ms, state, None) }
     })
 }
 
@@ -261,11 +232,7 @@ fn settings_out_of_range_are_errors() {
         let error = Chart::new(settings(width, height, Theme::Dark)).unwrap_err();
         assert!(error.to_string().starts_with("a chart cannot be"));
     }
-    let error = Chart::new(Settings {
-        qty_digits: 19,
-        ..settings(100, 100, Theme::Dark)
-    })
-    .unwrap_err();
+    let error = Chart::new(Settings { qty_digits: 19, ..settings(100, 100, Theme::Dark) }).unwrap_err();
     assert_eq!(error, chart::ChartError::Digits(19));
 }
 
@@ -279,12 +246,7 @@ fn a_tick_damages_little() {
     trade(last, (inside.high + inside.low) / 2);
     let damage = chart.update(&bars);
     assert!(!damage.is_empty());
-    assert!(
-        damage.area() < 1920 * 1080 / 40,
-        "{} pixels in {:?}",
-        damage.area(),
-        damage.rects()
-    );
+    assert!(damage.area() < 1920 * 1080 / 40, "{} pixels in {:?}", damage.area(), damage.rects());
 }
 
 #[test]
@@ -307,9 +269,7 @@ fn a_bar_without_a_price_is_hatched_and_nothing_else() {
     assert_eq!(holes.len(), 2);
     let drawn_in = |hole: Rect| {
         let series = chart.scene().layer(Layer::Series).iter();
-        series
-            .filter(|shape| shape.area.x < hole.x + hole.w && hole.x < shape.area.x + shape.area.w)
-            .count()
+        series.filter(|shape| shape.area.x < hole.x + hole.w && hole.x < shape.area.x + shape.area.w).count()
     };
     assert_eq!(drawn_in(holes[0]), 0);
     assert!(drawn_in(holes[1]) > 0, "a gap with trades shows them");

@@ -9,8 +9,7 @@ use market::CandleState;
 
 /// Draws everything that lies behind the bars, and the axes.
 pub(super) fn draw(view: &mut View<'_>, times: &TimeAxis) {
-    view.scene
-        .solid(Layer::Background, view.panes.frame, view.palette.background);
+    view.scene.solid(Layer::Background, view.panes.frame, view.palette.background);
     gaps(view);
     time_axis(view, times);
     price_axis(view);
@@ -23,10 +22,7 @@ pub(super) fn draw(view: &mut View<'_>, times: &TimeAxis) {
 fn gaps(view: &mut View<'_>) {
     let is_gap = |bar: usize| view.bars[bar].state == CandleState::Gap;
     let s = view.m.scale as u8;
-    let paint = Paint::Hatch {
-        period: 6 * s,
-        width: s,
-    };
+    let paint = Paint::Hatch { period: 6 * s, width: s };
     let plot = view.panes.plot;
     let mut bar = 0;
     while bar < view.bars.len() {
@@ -40,14 +36,7 @@ fn gaps(view: &mut View<'_>) {
         }
         let (left, right) = (view.slots.slot(first), view.slots.slot(bar));
         let area = Rect::from_edges(left, view.panes.price.y.into(), right, plot.bottom(), plot);
-        view.scene.push(
-            Layer::Background,
-            Shape {
-                area,
-                color: view.palette.hatch,
-                paint,
-            },
-        );
+        view.scene.push(Layer::Background, Shape { area, color: view.palette.hatch, paint });
     }
 }
 
@@ -60,11 +49,7 @@ fn time_axis(view: &mut View<'_>, times: &TimeAxis) {
         view.scene.solid(Layer::Background, area, view.palette.grid);
         view.write(|text| mark.push_label(text, view.settings.timeframe));
         let x = view.slots.middle(mark.bar) - view.text_width() / 2;
-        let color = if mark.weight >= Weight::Day {
-            view.palette.strong
-        } else {
-            view.palette.text
-        };
+        let color = if mark.weight >= Weight::Day { view.palette.strong } else { view.palette.text };
         view.put(Layer::Axes, color, (x, middle), axis);
     }
 }
@@ -93,10 +78,7 @@ fn volume_axis(view: &mut View<'_>) {
         return;
     }
     let volumes = view.volumes;
-    for volume in volumes
-        .ticks(&pane, view.m.label_rows)
-        .filter(|volume| *volume > 0)
-    {
+    for volume in volumes.ticks(&pane, view.m.label_rows).filter(|volume| *volume > 0) {
         let row = volumes.rows.row(volume);
         grid_row(view, pane, row);
         view.write(|text| number::push_compact(text, volume, view.settings.qty_digits));
@@ -114,11 +96,7 @@ fn grid_row(view: &mut View<'_>, pane: Rect, row: i32) {
 /// Where the labels of a pane's vertical axis may stand.
 fn tick_label(view: &View<'_>, pane: Rect) -> Rect {
     let gutter = view.panes.gutter;
-    Rect {
-        x: gutter.x,
-        w: gutter.w,
-        ..pane
-    }
+    Rect { x: gutter.x, w: gutter.w, ..pane }
 }
 
 /// Where labels in the gutter begin.
@@ -129,39 +107,11 @@ pub(super) fn label_x(view: &View<'_>) -> i32 {
 /// Lines between the plot and its axes, and between the panes.
 fn borders(view: &mut View<'_>) {
     let (line, color) = (view.m.scale_px, view.palette.border);
-    let super::Panes {
-        frame,
-        plot,
-        gutter,
-        times,
-        volume,
-        ..
-    } = view.panes;
+    let super::Panes { frame, plot, gutter, times, volume, .. } = view.panes;
     let lines = [
-        (
-            gutter,
-            Rect::from_edges(
-                gutter.x.into(),
-                0,
-                i32::from(gutter.x) + line,
-                frame.bottom(),
-                frame,
-            ),
-        ),
-        (
-            times,
-            Rect::from_edges(0, plot.bottom(), frame.right(), plot.bottom() + line, frame),
-        ),
-        (
-            volume,
-            Rect::from_edges(
-                0,
-                volume.y.into(),
-                frame.right(),
-                i32::from(volume.y) + line,
-                frame,
-            ),
-        ),
+        (gutter, Rect::from_edges(gutter.x.into(), 0, i32::from(gutter.x) + line, frame.bottom(), frame)),
+        (times, Rect::from_edges(0, plot.bottom(), frame.right(), plot.bottom() + line, frame)),
+        (volume, Rect::from_edges(0, volume.y.into(), frame.right(), i32::from(volume.y) + line, frame)),
     ];
     for (_, area) in lines.into_iter().filter(|(pane, _)| !pane.is_empty()) {
         view.scene.solid(Layer::Axes, area, color);
@@ -173,11 +123,7 @@ fn zone(view: &mut View<'_>) {
     let (gutter, times) = (view.panes.gutter, view.panes.times);
     let Some(last) = view.bars.last() else { return };
     view.write(|text| time_axis::push_zone(text, last.open_ms, &view.settings.time_zone));
-    let corner = Rect {
-        x: gutter.x,
-        w: gutter.w,
-        ..times
-    };
+    let corner = Rect { x: gutter.x, w: gutter.w, ..times };
     let middle = i32::from(times.y) + i32::from(times.h) / 2;
     let x = i32::from(corner.x) + (i32::from(corner.w) - view.text_width()) / 2;
     view.put(Layer::Axes, view.palette.faint, (x, middle), corner);

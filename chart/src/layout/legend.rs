@@ -27,10 +27,7 @@ fn title(view: &mut View<'_>) {
     if view.panes.header.is_empty() {
         return;
     }
-    let style = Style {
-        face: Face::Large,
-        color: view.palette.strong,
-    };
+    let style = Style { face: Face::Large, color: view.palette.strong };
     let baseline = view.atlas.baseline(Face::Large, header_row(view, 0));
     view.scene.text(
         Layer::Axes,
@@ -45,12 +42,7 @@ fn waiting(view: &mut View<'_>) {
     view.write(|text| text.push_str("waiting for trades"));
     let plot = view.panes.plot;
     let x = (i32::from(plot.w) - view.text_width()) / 2;
-    view.put(
-        Layer::Legend,
-        view.palette.faint,
-        (x, i32::from(plot.h) / 2),
-        plot,
-    );
+    view.put(Layer::Legend, view.palette.faint, (x, i32::from(plot.h) / 2), plot);
 }
 
 /// The latest known price.
@@ -65,18 +57,8 @@ pub(super) fn price_label(view: &View<'_>) -> Option<Rect> {
     let half = view.atlas.digit_height(Face::Small) / 2 + 5 * view.m.scale_px;
     let row = prices.rows.row(last.close.into());
     let middle = row.min(pane.bottom() - half - 1).max(i32::from(pane.y) + half);
-    let label = Rect {
-        x: gutter.x,
-        w: gutter.w,
-        ..pane
-    };
-    let area = Rect::from_edges(
-        gutter.x.into(),
-        middle - half,
-        gutter.right(),
-        middle + half + 1,
-        label,
-    );
+    let label = Rect { x: gutter.x, w: gutter.w, ..pane };
+    let area = Rect::from_edges(gutter.x.into(), middle - half, gutter.right(), middle + half + 1, label);
     (!area.is_empty()).then_some(area)
 }
 
@@ -88,21 +70,14 @@ fn price_line(view: &mut View<'_>) {
     let color = series::direction(view, &last).candle;
     let row = prices.rows.row(last.close.into());
     let area = Rect::from_edges(pane.x.into(), row, pane.right(), row + s, pane);
-    let paint = Paint::Dash {
-        run: 3 * view.m.scale as u8,
-    };
+    let paint = Paint::Dash { run: 3 * view.m.scale as u8 };
     view.scene.push(Layer::Price, Shape { area, color, paint });
     if let Some(label) = price_label(view) {
         view.scene.solid(Layer::Price, label, color);
         let (digits, shown) = (view.settings.price_digits, prices.shown_digits);
         view.write(|text| number::push_fixed(text, last.close.into(), digits, shown));
         let middle = i32::from(label.y) + i32::from(label.h) / 2;
-        view.put(
-            Layer::Price,
-            view.palette.on_label,
-            (axes::label_x(view), middle),
-            label,
-        );
+        view.put(Layer::Price, view.palette.on_label, (axes::label_x(view), middle), label);
     }
 }
 
@@ -116,15 +91,8 @@ fn legend(view: &mut View<'_>) {
     let mut line = Line::new(view, end);
     if let Some(ohlc) = bar.ohlc {
         let color = series::direction(view, &ohlc).candle;
-        for (name, price) in [
-            ("O", ohlc.open),
-            ("H", ohlc.high),
-            ("L", ohlc.low),
-            ("C", ohlc.close),
-        ] {
-            line.item(view, name, color, |text| {
-                number::push_fixed(text, price.into(), digits, shown)
-            });
+        for (name, price) in [("O", ohlc.open), ("H", ohlc.high), ("L", ohlc.low), ("C", ohlc.close)] {
+            line.item(view, name, color, |text| number::push_fixed(text, price.into(), digits, shown));
         }
         change(view, &mut line, &ohlc, shown);
         line.item(view, "Vol", color, |text| {
@@ -153,19 +121,9 @@ fn doubt(view: &mut View<'_>, bar: &Candle) -> i32 {
 
 /// How far the close is from the close before, or from the bar's own open where that is not known.
 fn change(view: &mut View<'_>, line: &mut Line, ohlc: &Ohlc, shown: u8) {
-    let before = view
-        .bars
-        .iter()
-        .rev()
-        .nth(1)
-        .and_then(|bar| bar.close())
-        .unwrap_or(ohlc.open);
+    let before = view.bars.iter().rev().nth(1).and_then(|bar| bar.close()).unwrap_or(ohlc.open);
     let change = i128::from(ohlc.close) - i128::from(before);
-    let color = if change >= 0 {
-        view.palette.up.candle
-    } else {
-        view.palette.down.candle
-    };
+    let color = if change >= 0 { view.palette.up.candle } else { view.palette.down.candle };
     line.item(view, "", color, |text| {
         number::push_change(text, change, view.settings.price_digits, shown);
         if before != 0 {
@@ -191,11 +149,7 @@ impl Line {
         let below = view.panes.header_lines > 1;
         let left = view.m.pad + 2 * view.m.scale_px;
         Self {
-            x: if below {
-                left
-            } else {
-                left + view.title_width + 16 * view.m.scale_px
-            },
+            x: if below { left } else { left + view.title_width + 16 * view.m.scale_px },
             middle: header_row(view, i32::from(below)),
             end: if below { view.panes.header.right() } else { end },
             full: false,
@@ -213,12 +167,7 @@ impl Line {
         if self.full {
             return;
         }
-        view.put(
-            Layer::Legend,
-            color,
-            (self.x + name_width + gap, self.middle),
-            within,
-        );
+        view.put(Layer::Legend, color, (self.x + name_width + gap, self.middle), within);
         view.write(|text| text.push_str(name));
         view.put(Layer::Legend, view.palette.faint, (self.x, self.middle), within);
         self.x = end + 10 * view.m.scale_px;

@@ -81,10 +81,7 @@ impl Layout {
     /// Fills `scene` with the picture of the newest of `bars` (oldest first). Layers that `scene` still has from an
     /// earlier picture and that have not changed stay.
     pub(crate) fn compose(&mut self, bars: &[Candle], scene: &mut Scene) {
-        Layer::ALL
-            .into_iter()
-            .filter(|layer| *layer != Layer::Series)
-            .for_each(|layer| scene.clear(layer));
+        Layer::ALL.into_iter().filter(|layer| *layer != Layer::Series).for_each(|layer| scene.clear(layer));
         let mut bars = newest(bars, self.visible_bars());
         let mut range = self.survey(bars);
         if self.widen_gutter(range) {
@@ -94,18 +91,11 @@ impl Layout {
         }
         self.range = range;
         let m = &self.metrics;
-        self.times.update(
-            bars,
-            &self.settings.time_zone,
-            self.settings.timeframe,
-            m.label_bars,
-        );
+        self.times.update(bars, &self.settings.time_zone, self.settings.timeframe, m.label_bars);
         let (tick, panes) = (self.tick(), self.panes());
         let volume = bars.last().map_or(0, |last| last.volume).max(self.history.volume);
         let volumes = Volumes::new(volume, &panes.volume, m);
-        let version = self
-            .series
-            .version(self.history.version, range, volumes.range, panes.plot);
+        let version = self.series.version(self.history.version, range, volumes.range, panes.plot);
         let mut view = View {
             scene,
             text: &mut self.text,
@@ -166,15 +156,8 @@ impl Layout {
         let before = self.gutter;
         for price in range.into_iter().flat_map(|range| [range.low, range.high]) {
             self.text.clear();
-            number::push_fixed(
-                &mut self.text,
-                price,
-                self.settings.price_digits,
-                self.shown_digits,
-            );
-            self.gutter = self
-                .gutter
-                .max(panes::gutter_width(self.atlas, &self.metrics, &self.text));
+            number::push_fixed(&mut self.text, price, self.settings.price_digits, self.shown_digits);
+            self.gutter = self.gutter.max(panes::gutter_width(self.atlas, &self.metrics, &self.text));
         }
         self.gutter > before
     }
@@ -268,10 +251,7 @@ impl View<'_> {
             && middle - half >= i32::from(within.y)
             && middle + half < within.bottom();
         if fits {
-            let style = Style {
-                face: Face::Small,
-                color,
-            };
+            let style = Style { face: Face::Small, color };
             let baseline = self.atlas.baseline(Face::Small, middle);
             self.scene.text(layer, self.text, style, (x, baseline), within);
         }
@@ -289,12 +269,7 @@ struct Prices {
 
 impl Prices {
     fn new(range: Range, pane: &Rect, tick: i128, shown_digits: u8) -> Self {
-        Self {
-            rows: Rows::new(range, pane.y.into(), pane.bottom() - 1),
-            range,
-            tick,
-            shown_digits,
-        }
+        Self { rows: Rows::new(range, pane.y.into(), pane.bottom() - 1), range, tick, shown_digits }
     }
 
     /// The round prices to label, with labels at least `apart` rows from each other.
@@ -312,14 +287,8 @@ struct Volumes {
 
 impl Volumes {
     fn new(most: i128, pane: &Rect, m: &Metrics) -> Self {
-        let range = Range {
-            low: 0,
-            high: scale::round_top(most.max(1)),
-        };
-        Self {
-            rows: Rows::new(range, i32::from(pane.y) + 10 * m.scale_px, pane.bottom()),
-            range,
-        }
+        let range = Range { low: 0, high: scale::round_top(most.max(1)) };
+        Self { rows: Rows::new(range, i32::from(pane.y) + 10 * m.scale_px, pane.bottom()), range }
     }
 
     fn ticks(&self, pane: &Rect, apart: i32) -> impl Iterator<Item = i128> + use<> {

@@ -77,27 +77,15 @@ impl Panes {
     pub(crate) fn new(frame: Rect, m: &Metrics, gutter: i32, title: i32) -> Self {
         let s = m.scale_px;
         let (width, height) = (i32::from(frame.w), i32::from(frame.h));
-        let gutter = if width >= 160 * s && height >= 60 * s {
-            gutter.min(width / 3)
-        } else {
-            0
-        };
-        let times = if width >= 120 * s && height >= 110 * s {
-            26 * s
-        } else {
-            0
-        };
+        let gutter = if width >= 160 * s && height >= 60 * s { gutter.min(width / 3) } else { 0 };
+        let times = if width >= 120 * s && height >= 110 * s { 26 * s } else { 0 };
         let (right, bottom) = (width - gutter, height - times);
         let header_lines = match () {
             () if right < 80 * s || bottom < 80 * s => 0,
             () if right - title < LEGEND_WIDTH * s && bottom >= 200 * s => 2,
             () => 1,
         };
-        let header = if header_lines == 0 {
-            0
-        } else {
-            (10 + 20 * header_lines) * s
-        };
+        let header = if header_lines == 0 { 0 } else { (10 + 20 * header_lines) * s };
         let volume = if bottom >= 160 * s { height / 5 } else { 0 };
         let split = bottom - volume;
         let area = |left, top, right, bottom| Rect::from_edges(left, top, right, bottom, frame);
@@ -142,12 +130,7 @@ impl Slots {
     /// `count` bars, the newest of them at the right.
     pub(crate) fn new(plot: &Rect, m: &Metrics, count: usize) -> Self {
         let right = plot.right() - margin(i32::from(plot.w), m);
-        Self {
-            left: right - count as i32 * m.spacing,
-            spacing: m.spacing,
-            body: m.body,
-            wick: m.wick,
-        }
+        Self { left: right - count as i32 * m.spacing, spacing: m.spacing, body: m.body, wick: m.wick }
     }
 
     /// The left edge of a bar's slot.
@@ -185,22 +168,12 @@ mod tests {
         for spacing in 1..200 {
             for wick in 1..=4 {
                 let (body, wick) = candle_widths(spacing, wick);
-                assert!(
-                    body >= 1 && wick >= 1 && wick <= body && (body - wick) % 2 == 0,
-                    "{spacing}"
-                );
+                assert!(body >= 1 && wick >= 1 && wick <= body && (body - wick) % 2 == 0, "{spacing}");
                 assert!(body < spacing || spacing == 1, "{spacing}");
-                let slots = Slots {
-                    left: -7,
-                    spacing,
-                    body,
-                    wick,
-                };
+                let slots = Slots { left: -7, spacing, body, wick };
                 for bar in 0..5 {
-                    let (left, right) = (
-                        slots.wick(bar) - slots.body(bar),
-                        slots.body(bar) + body - slots.wick(bar) - wick,
-                    );
+                    let (left, right) =
+                        (slots.wick(bar) - slots.body(bar), slots.body(bar) + body - slots.wick(bar) - wick);
                     assert_eq!(left, right, "the wick is in the middle");
                     assert!(slots.body(bar) + body < slots.body(bar + 1) || spacing == 1);
                 }
@@ -219,16 +192,9 @@ mod tests {
                     let parts = [p.header, p.price, p.volume, p.times, p.gutter];
                     for (index, part) in parts.iter().enumerate() {
                         assert!(frame.contains(part));
-                        assert!(
-                            parts[..index]
-                                .iter()
-                                .all(|other| other.intersect(part).is_empty())
-                        );
+                        assert!(parts[..index].iter().all(|other| other.intersect(part).is_empty()));
                     }
-                    assert!(
-                        !p.price.is_empty(),
-                        "{width}×{height}: candles always have a place"
-                    );
+                    assert!(!p.price.is_empty(), "{width}×{height}: candles always have a place");
                 }
             }
         }

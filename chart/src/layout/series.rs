@@ -27,25 +27,14 @@ fn draw_bars(view: &mut View<'_>, layer: Layer, range: core::ops::Range<usize>) 
         if bar.state == CandleState::Quiet {
             dash(view, layer, index, prices.rows.row(ohlc.close.into()));
         } else {
-            candle(
-                view,
-                layer,
-                index,
-                &Edges::of(&prices, &ohlc),
-                doubtful(bar),
-                direction(view, &ohlc),
-            );
+            candle(view, layer, index, &Edges::of(&prices, &ohlc), doubtful(bar), direction(view, &ohlc));
         }
     }
 }
 
 /// The colours of a bar. One that did not move counts as risen.
 pub(super) fn direction(view: &View<'_>, ohlc: &Ohlc) -> Direction {
-    if ohlc.close >= ohlc.open {
-        view.palette.up
-    } else {
-        view.palette.down
-    }
+    if ohlc.close >= ohlc.open { view.palette.up } else { view.palette.down }
 }
 
 /// Whether trades may be missing.
@@ -84,38 +73,16 @@ fn candle(
     direction: Direction,
 ) {
     let (pane, m) = (view.panes.price, view.m);
-    let color = if doubtful {
-        direction.doubtful
-    } else {
-        direction.candle
-    };
+    let color = if doubtful { direction.doubtful } else { direction.candle };
     let (left, wick) = (view.slots.body(index), view.slots.wick(index));
     let right = left + m.body;
     let scene: &mut Scene = view.scene;
-    scene.solid(
-        layer,
-        Rect::from_edges(wick, edges.high, wick + m.wick, edges.top, pane),
-        color,
-    );
-    scene.solid(
-        layer,
-        Rect::from_edges(wick, edges.bottom, wick + m.wick, edges.low, pane),
-        color,
-    );
-    scene.solid(
-        layer,
-        Rect::from_edges(left, edges.top, right, edges.bottom, pane),
-        color,
-    );
+    scene.solid(layer, Rect::from_edges(wick, edges.high, wick + m.wick, edges.top, pane), color);
+    scene.solid(layer, Rect::from_edges(wick, edges.bottom, wick + m.wick, edges.low, pane), color);
+    scene.solid(layer, Rect::from_edges(left, edges.top, right, edges.bottom, pane), color);
     if doubtful {
         let line = m.scale_px;
-        let inside = Rect::from_edges(
-            left + line,
-            edges.top + line,
-            right - line,
-            edges.bottom - line,
-            pane,
-        );
+        let inside = Rect::from_edges(left + line, edges.top + line, right - line, edges.bottom - line, pane);
         scene.solid(layer, inside, view.palette.background);
     }
 }
@@ -123,13 +90,7 @@ fn candle(
 /// A bar in which nothing traded: a line at the price that still stands.
 fn dash(view: &mut View<'_>, layer: Layer, index: usize, row: i32) {
     let left = view.slots.body(index);
-    let area = Rect::from_edges(
-        left,
-        row,
-        left + view.m.body,
-        row + view.m.scale_px,
-        view.panes.price,
-    );
+    let area = Rect::from_edges(left, row, left + view.m.body, row + view.m.scale_px, view.panes.price);
     view.scene.solid(layer, area, view.palette.quiet);
 }
 
@@ -142,11 +103,7 @@ fn volume(view: &mut View<'_>, layer: Layer, index: usize, bar: &Candle) {
     let (left, direction) = (view.slots.body(index), direction(view, &ohlc));
     // Any volume at all shows as at least one row.
     let top = view.volumes.rows.row(bar.volume).min(pane.bottom() - 1);
-    let color = if doubtful(bar) {
-        direction.doubtful_volume
-    } else {
-        direction.volume
-    };
+    let color = if doubtful(bar) { direction.doubtful_volume } else { direction.volume };
     let area = Rect::from_edges(left, top, left + view.m.body, pane.bottom(), pane);
     view.scene.solid(layer, area, color);
 }

@@ -38,12 +38,7 @@ impl Random {
 /// A bar with these prices and some volume.
 pub(crate) fn bar(open_ms: i64, state: CandleState, ohlc: Ohlc, volume: i64) -> Candle {
     let empty = Candle::empty(open_ms, state, None);
-    Candle {
-        ohlc: Some(ohlc),
-        volume: volume.into(),
-        trades: 10,
-        ..empty
-    }
+    Candle { ohlc: Some(ohlc), volume: volume.into(), trades: 10, ..empty }
 }
 
 /// A random walk of minute bars.
@@ -58,17 +53,7 @@ pub(crate) fn walk(count: usize, seed: u64) -> Vec<Candle> {
             let high = open.max(close) + random.below(1_200);
             let low = open.min(close) - random.below(1_200);
             let volume = 50_000 + random.below(2_000_000) + (high - low) * random.below(2_000);
-            bar(
-                START_MS + index * 60_000,
-                CandleState::Traded,
-                Ohlc {
-                    open,
-                    high,
-                    low,
-                    close,
-                },
-                volume,
-            )
+            bar(START_MS + index * 60_000, CandleState::Traded, Ohlc { open, high, low, close }, volume)
         })
         .collect()
 }
