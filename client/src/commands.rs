@@ -42,12 +42,7 @@ fn list(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
     let row = |chart: &shm::status::ChartEntry| {
         let size = format!("{}x{}", chart.width, chart.height);
         let pages = if chart.page_bytes > 4096 { "2 MiB" } else { "4 KiB" };
-        vec![
-            chart.name.to_string(),
-            size,
-            chart.frames.to_string(),
-            pages.to_owned(),
-        ]
+        vec![chart.name.to_string(), size, chart.frames.to_string(), pages.to_owned()]
     };
     let rows: Vec<_> = charts.iter().map(row).collect();
     table::print(&["CHART", "SIZE", "FRAMES", "PAGES"], &rows)?;
@@ -64,9 +59,7 @@ fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let Some(info) = frame.info else {
-        bail!("{chart} has no frame yet; try again in a moment")
-    };
+    let Some(info) = frame.info else { bail!("{chart} has no frame yet; try again in a moment") };
     std::fs::File::create(output)
         .and_then(|file| chart_client::write_png(&frame, BufWriter::new(file)))
         .with_context(|| format!("cannot write {}", output.display()))?;
@@ -74,12 +67,7 @@ fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool
         return print_json(&json!({"file": output, "frame": frame_json(&info)}));
     }
     let FrameCopy { width, height, .. } = frame;
-    writeln!(
-        std::io::stdout(),
-        "{}: frame {} of {chart}, {width}x{height}",
-        output.display(),
-        info.number
-    )?;
+    writeln!(std::io::stdout(), "{}: frame {} of {chart}, {width}x{height}", output.display(), info.number)?;
     Ok(())
 }
 
@@ -88,29 +76,10 @@ fn candles(connection: &Connection, chart: &ChartName, last: usize, as_json: boo
         bail!("chartd has no candles of {chart}; `chartctl list` names its charts");
     };
     if as_json {
-        return print_json(
-            &found
-                .bars
-                .iter()
-                .map(|bar| candle_json(chart, &found, bar))
-                .collect(),
-        );
+        return print_json(&found.bars.iter().map(|bar| candle_json(chart, &found, bar)).collect());
     }
     let rows: Vec<_> = found.bars.iter().map(|bar| candle_row(&found, bar)).collect();
-    table::print(
-        &[
-            "OPEN (UTC)",
-            "OPEN",
-            "HIGH",
-            "LOW",
-            "CLOSE",
-            "VOLUME",
-            "TRADES",
-            "STATE",
-            "REV",
-        ],
-        &rows,
-    )?;
+    table::print(&["OPEN (UTC)", "OPEN", "HIGH", "LOW", "CLOSE", "VOLUME", "TRADES", "STATE", "REV"], &rows)?;
     Ok(())
 }
 
@@ -126,11 +95,7 @@ fn candle_row(found: &Candles, bar: &Candle) -> Vec<String> {
     let mut row = vec![utc(bar.open_ms)];
     row.extend(prices(found, bar));
     row.push(decimal::display(bar.volume, found.qty_digits).to_string());
-    row.extend([
-        bar.trades.to_string(),
-        bar.state.name().to_owned(),
-        bar.rev.to_string(),
-    ]);
+    row.extend([bar.trades.to_string(), bar.state.name().to_owned(), bar.rev.to_string()]);
     row
 }
 
@@ -180,11 +145,7 @@ fn watch(
         let Some(info) = reader.latest_info().filter(|info| info.number != newest) else {
             continue;
         };
-        let skipped = if newest == 0 {
-            0
-        } else {
-            info.number.saturating_sub(newest + 1)
-        };
+        let skipped = if newest == 0 { 0 } else { info.number.saturating_sub(newest + 1) };
         newest = info.number;
         left -= 1;
         if as_json {
@@ -204,11 +165,7 @@ fn watch(
             micros(info.receive_ns, info.publish_ns),
             micros(info.render_ns, info.publish_ns),
             info.damage_count,
-            if skipped > 0 {
-                format!(", {skipped} not seen")
-            } else {
-                String::new()
-            },
+            if skipped > 0 { format!(", {skipped} not seen") } else { String::new() },
         )?;
     }
     Ok(())
@@ -219,20 +176,12 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
     let latency = |stage: &Stage| {
         let histogram = status.histogram(*stage)?;
         let micros = |q| histogram.quantile_ns(q) as f64 / 1e3;
-        let values = [
-            micros(0.5),
-            micros(0.9),
-            micros(0.99),
-            micros(0.999),
-            histogram.max_ns() as f64 / 1e3,
-        ];
+        let values = [micros(0.5), micros(0.9), micros(0.99), micros(0.999), histogram.max_ns() as f64 / 1e3];
         Some((stage.name(), histogram.count(), values))
     };
     let latencies: Vec<_> = Stage::ALL.iter().filter_map(latency).collect();
     if as_json {
-        let counters = Counter::ALL
-            .iter()
-            .map(|counter| (counter.name(), status.counter(*counter).into()));
+        let counters = Counter::ALL.iter().map(|counter| (counter.name(), status.counter(*counter).into()));
         let mut document: serde_json::Map<String, Value> =
             counters.map(|(name, value)| (name.to_owned(), value)).collect();
         for (name, count, [p50, p90, p99, p999, max]) in latencies {
@@ -257,10 +206,7 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
             row
         })
         .collect();
-    table::print(
-        &["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"],
-        &rows,
-    )?;
+    table::print(&["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"], &rows)?;
     for line in status.degraded() {
         println!("degraded: {line}");
     }

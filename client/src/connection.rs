@@ -17,7 +17,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens at the socket.
-    #[error("no chartd answers at {path} (start one with `chartd demo` or `chartd run`, or name its socket with --socket)")]
+    #[error(
+        "no chartd answers at {path} (start one with `chartd demo` or `chartd run`, or name its socket with --socket)"
+    )]
     Unreachable {
         /// The socket.
         path: PathBuf,
@@ -38,14 +40,28 @@ pub enum ClientError {
     Segment(#[from] shm::ShmError),
 }
 
-/// Where a daemon listens if nobody says otherwise: `$CHARTD_SOCKET`, the user's own, or the system's.
+/// The system's socket, which the service listens at.
+const SYSTEM_SOCKET: &str = "/run/chartd/chartd.sock";
+
+/// Where a daemon of this user listens if nobody says otherwise: the system's place for root, else the user's
+/// runtime directory, else a folder in the user's home. Others can write to none of them.
+pub fn own_socket() -> PathBuf {
+    if nix::unistd::geteuid().is_root() {
+        return SYSTEM_SOCKET.into();
+    }
+    match (std::env::var_os("XDG_RUNTIME_DIR"), std::env::var_os("HOME")) {
+        (Some(dir), _) => PathBuf::from(dir).join("chartd.sock"),
+        (None, Some(home)) => PathBuf::from(home).join(".cache/chartd/chartd.sock"),
+        (None, None) => SYSTEM_SOCKET.into(),
+    }
+}
+
+/// Where a reader looks for a daemon: `$CHARTD_SOCKET`, the user's own, or the system's.
 pub fn default_socket() -> PathBuf {
     if let Some(path) = std::env::var_os("CHARTD_SOCKET") {
         return path.into();
     }
-    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("chartd.sock"));
-    own.filter(|path| path.exists())
-        .unwrap_or_else(|| "/run/chartd/chartd.sock".into())
+    Some(own_socket()).filter(|path| path.exists()).unwrap_or_else(|| SYSTEM_SOCKET.into())
 }
 
 /// A connection to a daemon, with its status and market segments.
@@ -60,20 +76,13 @@ impl Connection {
     /// Connects to the daemon at `path`, or at [`default_socket`].
     pub fn open(path: Option<&Path>) -> Result<Self, ClientError> {
         let path = path.map_or_else(default_socket, Path::to_owned);
-        let unreachable = |source| ClientError::Unreachable {
-            path: path.clone(),
-            source,
-        };
+        let unreachable = |source| ClientError::Unreachable { path: path.clone(), source };
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(unreachable)?;
         let address = UnixAddr::new(&path).map_err(unreachable)?;
         connect(socket.as_raw_fd(), &address).map_err(unreachable)?;
         let [status, market] = ask(&socket, Request::new(Op::Hello, ""))?;
-        Ok(Self {
-            status: StatusReader::open(status)?,
-            market: MarketReader::open(market)?,
-            socket,
-        })
+        Ok(Self { status: StatusReader::open(status)?, market: MarketReader::open(market)?, socket })
     }
 
     /// The daemon's condition and its list of charts.
@@ -110,11 +119,7 @@ fn ask(socket: &OwnedFd, request: Request) -> Result<[OwnedFd; 2], ClientError> 
     }
     let (reply, fds) = Reply::receive(socket.as_fd())?.ok_or(ClientError::Silent)?;
     if reply.magic != shm::control::MAGIC || reply.abi_major != shm::ABI_MAJOR {
-        let theirs = format!(
-            "it speaks ABI {}, this program {}",
-            reply.abi_major,
-            shm::ABI_MAJOR
-        );
+        let theirs = format!("it speaks ABI {}, this program {}", reply.abi_major, shm::ABI_MAJOR);
         return Err(ClientError::Refused(theirs));
     }
     if reply.refused != 0 {

@@ -6,11 +6,7 @@ use shm::market::CandleRecord;
 /// How a candle lies in shared memory, as bar `number` of its series.
 pub fn record_of(number: u64, candle: &Candle) -> CandleRecord {
     let ohlc = candle.ohlc.unwrap_or(Ohlc::flat(0));
-    let priced = if candle.ohlc.is_some() {
-        CandleRecord::PRICED
-    } else {
-        0
-    };
+    let priced = if candle.ohlc.is_some() { CandleRecord::PRICED } else { 0 };
     CandleRecord {
         number,
         open_ms: candle.open_ms,
@@ -34,12 +30,7 @@ pub fn record_of(number: u64, candle: &Candle) -> CandleRecord {
 
 /// The candle that lies in shared memory; `None` if its state is of a newer daemon.
 pub fn candle_of(record: &CandleRecord) -> Option<Candle> {
-    let ohlc = Ohlc {
-        open: record.open,
-        high: record.high,
-        low: record.low,
-        close: record.close,
-    };
+    let ohlc = Ohlc { open: record.open, high: record.high, low: record.low, close: record.close };
     Some(Candle {
         open_ms: record.open_ms,
         state: CandleState::from_raw(record.state as u8)?,
@@ -50,14 +41,8 @@ pub fn candle_of(record: &CandleRecord) -> Option<Candle> {
         taker_buy_volume: record.taker_buy_volume,
         taker_buy_quote_volume: record.taker_buy_quote_volume,
         trades: record.trades,
-        first: Moment {
-            time_ms: record.first_ms,
-            id: record.first_id,
-        },
-        last: Moment {
-            time_ms: record.last_ms,
-            id: record.last_id,
-        },
+        first: Moment { time_ms: record.first_ms, id: record.first_id },
+        last: Moment { time_ms: record.last_ms, id: record.last_id },
     })
 }
 

@@ -18,7 +18,7 @@ mod connection;
 mod convert;
 mod picture;
 
-pub use connection::{ClientError, Connection, default_socket};
+pub use connection::{ClientError, Connection, default_socket, own_socket};
 pub use convert::{candle_of, record_of};
 pub use picture::write_png;
 
@@ -45,11 +45,7 @@ pub fn candles(market: &MarketReader, chart: &ChartName, last: usize) -> Option<
         let first = state.first.max(state.end.saturating_sub(last as u64));
         bars.extend((first..state.end).filter_map(|number| candle_of(&market.candle(place, number)?)));
     }
-    Some(Candles {
-        price_digits: entry.price_digits as u8,
-        qty_digits: entry.qty_digits as u8,
-        bars,
-    })
+    Some(Candles { price_digits: entry.price_digits as u8, qty_digits: entry.qty_digits as u8, bars })
 }
 
 /// The places of a chart's series and of its instrument in the market segment.

@@ -9,11 +9,7 @@ pub fn write_png(frame: &FrameCopy, out: impl Write) -> io::Result<()> {
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    let bytes: Vec<u8> = frame
-        .pixels
-        .iter()
-        .flat_map(|pixel| pixel.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = frame.pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&bytes)?;
     writer.finish()?;

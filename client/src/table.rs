@@ -10,10 +10,7 @@ pub(crate) fn print(headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let mut out = io::stdout().lock();
-    let headings = headings
-        .iter()
-        .map(|heading| (*heading).to_owned())
-        .collect::<Vec<_>>();
+    let headings = headings.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>();
     for row in [&headings].into_iter().chain(rows) {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             match column {

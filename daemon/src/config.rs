@@ -31,7 +31,7 @@ pub struct Config {
     /// How many candles of each chart are kept.
     #[serde(default = "default_bars", deserialize_with = "bars")]
     pub bars: usize,
-    /// The control socket; see [`crate::control::default_path`] for where it is otherwise.
+    /// The control socket; see [`chart_client::own_socket`] for where it is otherwise.
     #[serde(default)]
     pub socket: Option<PathBuf>,
     /// Where the page is served; nowhere without it.
@@ -173,21 +173,11 @@ impl Config {
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start).min(text.len());
-            let line = 1 + text.as_bytes()[..at]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
+            let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
             let reason = error.message().replace('\n', " ");
-            ConfigError::Line {
-                path: name.to_owned(),
-                line,
-                reason,
-            }
+            ConfigError::Line { path: name.to_owned(), line, reason }
         })?;
-        let whole = |reason| ConfigError::Whole {
-            path: name.to_owned(),
-            reason,
-        };
+        let whole = |reason| ConfigError::Whole { path: name.to_owned(), reason };
         config.check().map_err(whole)?;
         Ok(config)
     }
@@ -199,9 +189,7 @@ impl Config {
         }
         if self.charts.len() > shm::status::MAX_CHARTS {
             let (count, most) = (self.charts.len(), shm::status::MAX_CHARTS);
-            return Err(format!(
-                "it has {count} charts; {most} is the most for one daemon"
-            ));
+            return Err(format!("it has {count} charts; {most} is the most for one daemon"));
         }
         let mut sources = HashSet::new();
         for feed in &self.feeds {
@@ -217,9 +205,7 @@ impl Config {
             let name = chart.name();
             if !sources.contains(&(name.venue, &name.symbol)) {
                 let Source { venue, symbol } = &chart.source;
-                return Err(format!(
-                    "chart {name} has no feed: add {symbol} to a [[feed]] of {venue}"
-                ));
+                return Err(format!("chart {name} has no feed: add {symbol} to a [[feed]] of {venue}"));
             }
             if !names.insert(name.clone()) {
                 return Err(format!("chart {name} is there twice"));
@@ -245,11 +231,7 @@ impl Chart {
     /// Its name.
     pub fn name(&self) -> ChartName {
         let Source { venue, symbol } = self.source.clone();
-        ChartName {
-            venue,
-            symbol,
-            timeframe: self.timeframe,
-        }
+        ChartName { venue, symbol, timeframe: self.timeframe }
     }
 }
 
@@ -257,14 +239,10 @@ impl TryFrom<String> for Source {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (venue, symbol) = text
-            .split_once(':')
-            .ok_or(format!("'{text}' is not venue:SYMBOL, as binance:BTCUSDT"))?;
+        let (venue, symbol) =
+            text.split_once(':').ok_or(format!("'{text}' is not venue:SYMBOL, as binance:BTCUSDT"))?;
         check_symbol(symbol)?;
-        Ok(Self {
-            venue: venue.parse()?,
-            symbol: symbol.to_owned(),
-        })
+        Ok(Self { venue: venue.parse()?, symbol: symbol.to_owned() })
     }
 }
 
@@ -303,14 +281,9 @@ fn symbols<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> 
     let symbols = Vec::<String>::deserialize(from)?;
     if symbols.is_empty() || symbols.len() > MAX_SYMBOLS {
         let count = symbols.len();
-        return Err(de::Error::custom(format!(
-            "a feed has 1 to {MAX_SYMBOLS} symbols, not {count}"
-        )));
+        return Err(de::Error::custom(format!("a feed has 1 to {MAX_SYMBOLS} symbols, not {count}")));
     }
-    symbols
-        .iter()
-        .try_for_each(|symbol| check_symbol(symbol))
-        .map_err(de::Error::custom)?;
+    symbols.iter().try_for_each(|symbol| check_symbol(symbol)).map_err(de::Error::custom)?;
     Ok(symbols)
 }
 
@@ -319,9 +292,7 @@ fn in_range<'de, D: Deserializer<'de>>(from: D, what: &str, least: i64, most: i6
     if (least..=most).contains(&value) {
         return Ok(value);
     }
-    Err(de::Error::custom(format!(
-        "{what} must be {least} to {most}, not {value}"
-    )))
+    Err(de::Error::custom(format!("{what} must be {least} to {most}, not {value}")))
 }
 
 fn digits<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {

@@ -30,17 +30,6 @@ pub const MAX_CLIENTS_PER_USER: usize = 64;
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the daemon listens if nobody says otherwise: `/run/chartd` for root, else the user's runtime directory.
-pub fn default_path() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        _ if nix::unistd::geteuid().is_root() => "/run/chartd/chartd.sock".into(),
-        Some(dir) => PathBuf::from(dir).join("chartd.sock"),
-        None => std::env::temp_dir()
-            .join(format!("chartd-{}", nix::unistd::geteuid()))
-            .join("chartd.sock"),
-    }
-}
-
 /// What readers are given.
 #[derive(Debug)]
 pub struct Exports {
@@ -67,21 +56,16 @@ impl ControlSocket {
             && !dir.exists()
         {
             fs::create_dir_all(dir).with_context(context)?;
-            let mode = if nix::unistd::geteuid().is_root() {
-                0o755
-            } else {
-                0o700
-            };
+            let mode = if nix::unistd::geteuid().is_root() { 0o755 } else { 0o700 };
             fs::set_permissions(dir, Permissions::from_mode(mode)).with_context(context)?;
         }
         let address = UnixAddr::new(path).with_context(context)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let make = || socket(AddressFamily::Unix, SockType::SeqPacket, flags, None);
         match connect(make()?.as_raw_fd(), &address) {
-            Ok(()) => anyhow::bail!(
-                "another chartd listens at {}; name another with --socket",
-                path.display()
-            ),
+            Ok(()) => {
+                anyhow::bail!("another chartd listens at {}; name another with --socket", path.display())
+            }
             Err(nix::Error::ECONNREFUSED) => fs::remove_file(path).with_context(context)?,
             Err(_) => {}
         }
@@ -93,10 +77,7 @@ impl ControlSocket {
         }
         fs::set_permissions(path, Permissions::from_mode(0o660)).with_context(context)?;
         listen(&listener, Backlog::new(64)?).with_context(context)?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-        })
+        Ok(Self { listener, path: path.to_owned() })
     }
 
     /// Where it listens.
@@ -110,22 +91,20 @@ impl ControlSocket {
         let users = Rc::new(RefCell::new(HashMap::<u32, usize>::new()));
         loop {
             let mut ready = listener.readable().await?;
-            let client = match accept4(
-                self.listener.as_raw_fd(),
-                SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            ) {
-                // SAFETY: the kernel has just made the descriptor for this process, and nobody else owns it.
-                Ok(fd) => unsafe { OwnedFd::from_raw_fd(fd) },
-                Err(nix::Error::EAGAIN) => {
-                    ready.clear_ready();
-                    continue;
-                }
-                Err(_) => {
-                    // Out of descriptors, most likely: others must close first.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
+            let client =
+                match accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+                    // SAFETY: the kernel has just made the descriptor for this process, and nobody else owns it.
+                    Ok(fd) => unsafe { OwnedFd::from_raw_fd(fd) },
+                    Err(nix::Error::EAGAIN) => {
+                        ready.clear_ready();
+                        continue;
+                    }
+                    Err(_) => {
+                        // Out of descriptors, most likely: others must close first.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
             let Ok(peer) = getsockopt(&client, PeerCredentials) else {
                 continue;
             };
@@ -170,11 +149,7 @@ impl Seat {
         }
         *own += 1;
         status.set(Counter::Clients, total as u64 + 1);
-        Some(Self {
-            users: users.clone(),
-            uid,
-            status: status.clone(),
-        })
+        Some(Self { users: users.clone(), uid, status: status.clone() })
     }
 }
 
@@ -187,8 +162,7 @@ impl Drop for Seat {
                 table.remove(&self.uid);
             }
         }
-        self.status
-            .set(Counter::Clients, table.values().sum::<usize>() as u64);
+        self.status.set(Counter::Clients, table.values().sum::<usize>() as u64);
     }
 }
 
@@ -235,11 +209,7 @@ fn check_hello(hello: &Request) -> Result<(), String> {
         return Err("the first message must be a hello".into());
     }
     if hello.abi_major != shm::ABI_MAJOR {
-        return Err(format!(
-            "this chartd speaks ABI {}, the client {}",
-            shm::ABI_MAJOR,
-            hello.abi_major
-        ));
+        return Err(format!("this chartd speaks ABI {}, the client {}", shm::ABI_MAJOR, hello.abi_major));
     }
     Ok(())
 }

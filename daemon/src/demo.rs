@@ -17,13 +17,16 @@ pub struct Demo {
     pub seconds: Option<u64>,
     /// Whether to print only a JSON document at the end.
     pub json: bool,
-    /// Where the page is served.
-    pub http: SocketAddr,
+    /// Where the page is served; [`USUAL_PAGE`], or any free port if that is taken, without it.
+    pub http: Option<SocketAddr>,
     /// The control socket.
     pub socket: Option<PathBuf>,
     /// The simulated market follows from it.
     pub seed: u64,
 }
+
+/// Where people find the page of a demonstration.
+pub const USUAL_PAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8800);
 
 /// Runs the demonstration.
 pub fn run(demo: &Demo) -> anyhow::Result<()> {
@@ -33,16 +36,17 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
     let sim = Sim::start(sim).context("the simulated venue does not start")?;
     let mut config = configuration(&sim, &symbols)?;
     config.socket.clone_from(&demo.socket);
-    config.http = Some(demo.http);
+    config.http = Some(demo.http.unwrap_or_else(|| match std::net::TcpListener::bind(USUAL_PAGE) {
+        Ok(_is_free) => USUAL_PAGE,
+        Err(_) => any_port,
+    }));
     let service = Service::start(&config)?;
     let status = service.status()?;
     if !demo.json {
         announce(&service, &symbols);
     }
     let watch = async {
-        let end = demo
-            .seconds
-            .map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
+        let end = demo.seconds.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.tick().await;
         loop {
@@ -69,10 +73,8 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
 
 /// Four charts of one-second candles, so that something is to be seen at once.
 fn configuration(sim: &Sim, symbols: &[String]) -> anyhow::Result<Config> {
-    let mut text = format!(
-        "[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = {symbols:?}\n",
-        sim.addr()
-    );
+    let mut text =
+        format!("[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = {symbols:?}\n", sim.addr());
     for symbol in symbols {
         text += &format!("[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n");
     }
@@ -97,10 +99,6 @@ fn announce(service: &Service, symbols: &[String]) {
 /// Overwrites the line on a terminal; elsewhere each stands by itself.
 fn print_line(line: &str) {
     let mut out = std::io::stdout();
-    let written = if out.is_terminal() {
-        write!(out, "\r{line}\x1b[K")
-    } else {
-        writeln!(out, "{line}")
-    };
+    let written = if out.is_terminal() { write!(out, "\r{line}\x1b[K") } else { writeln!(out, "{line}") };
     let _ = written.and_then(|()| out.flush()); // Whoever closed the output wants no more of it.
 }

@@ -119,20 +119,9 @@ impl Engine {
             tick_capacity: TICK_CAPACITY,
             candle_capacity: bars,
         };
-        let feeds = plans
-            .iter()
-            .map(|feed| Feed::new(feed, bars, &mut plan))
-            .collect();
+        let feeds = plans.iter().map(|feed| Feed::new(feed, bars, &mut plan)).collect();
         let market = MarketWriter::create(&plan, huge_pages)?;
-        Ok(Self {
-            feeds,
-            output: Output {
-                market,
-                status,
-                receive_ns: 0,
-                now_ns,
-            },
-        })
+        Ok(Self { feeds, output: Output { market, status, receive_ns: 0, now_ns } })
     }
 
     /// The market segment, to hand to readers.
@@ -144,11 +133,7 @@ impl Engine {
     pub fn series(&self, venue: Venue, symbol: &str, timeframe: Timeframe) -> Option<&Series> {
         let feed = self.feeds.iter().find(|feed| feed.venue == venue)?;
         let tracked = &feed.instruments[usize::from(feed.table.find(symbol.as_bytes())?.0)];
-        tracked
-            .series
-            .iter()
-            .map(|live| &live.bars)
-            .find(|bars| bars.timeframe() == timeframe)
+        tracked.series.iter().map(|live| &live.bars).find(|bars| bars.timeframe() == timeframe)
     }
 
     /// Takes in one frame of the feed at `feed`, received at `receive_ns` (CLOCK_MONOTONIC).
@@ -179,13 +164,7 @@ impl Engine {
         }
         feed.deadline_ms = i64::MIN; // The next message ends the break.
         for tracked in &mut feed.instruments {
-            tracked
-                .doubt
-                .get_or_insert(Doubt {
-                    from_ms: feed.watermark_ms,
-                    until_ms: None,
-                })
-                .until_ms = None;
+            tracked.doubt.get_or_insert(Doubt { from_ms: feed.watermark_ms, until_ms: None }).until_ms = None;
         }
     }
 }
@@ -208,49 +187,24 @@ impl Feed {
             let live = |timeframe: &Timeframe| {
                 market.series.push((place, timeframe.to_string()));
                 let bars = Series::new(*timeframe, bars);
-                LiveSeries {
-                    place: market.series.len() - 1,
-                    bars,
-                    published_end: 0,
-                    kline: None,
-                }
+                LiveSeries { place: market.series.len() - 1, bars, published_end: 0, kline: None }
             };
             let series = timeframes.iter().map(live).collect();
             let sequence = TradeSequence::default();
-            instruments.push(Tracked {
-                place,
-                sequence,
-                last_trade_ms: i64::MIN,
-                doubt: None,
-                series,
-            });
+            instruments.push(Tracked { place, sequence, last_trade_ms: i64::MIN, doubt: None, series });
         }
-        Self {
-            venue: plan.venue,
-            table,
-            instruments,
-            watermark_ms: i64::MIN,
-            deadline_ms: i64::MIN,
-        }
+        Self { venue: plan.venue, table, instruments, watermark_ms: i64::MIN, deadline_ms: i64::MIN }
     }
 
     fn take(&mut self, message: Message<'_>, output: &mut Output) -> Verdict {
         match message {
-            Message::Trade {
-                instrument,
-                event_ms,
-                trade,
-            } => {
+            Message::Trade { instrument, event_ms, trade } => {
                 let tracked = &mut self.instruments[usize::from(instrument.0)];
                 tracked.trade(&trade, output);
                 self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
                 self.advance(event_ms.max(trade.time_ms), output);
             }
-            Message::Quote {
-                instrument,
-                update_id,
-                quote,
-            } => {
+            Message::Quote { instrument, update_id, quote } => {
                 let place = self.instruments[usize::from(instrument.0)].place;
                 let record = QuoteRecord {
                     bid_price: quote.bid_price,
@@ -262,16 +216,10 @@ impl Feed {
                 };
                 output.market.quote(place, &record);
             }
-            Message::Kline {
-                instrument,
-                event_ms,
-                kline,
-            } => {
+            Message::Kline { instrument, event_ms, kline } => {
                 if kline.closed {
                     self.instruments[usize::from(instrument.0)].compare_later(kline, output);
-                    self.deadline_ms = self
-                        .deadline_ms
-                        .min(kline.timeframe.end_ms(kline.open_ms) + GRACE_MS);
+                    self.deadline_ms = self.deadline_ms.min(kline.timeframe.end_ms(kline.open_ms) + GRACE_MS);
                 }
                 self.advance(event_ms, output);
             }
@@ -322,9 +270,7 @@ impl Tracked {
         }
         // Behind its candles, so that whoever sees the tick finds them.
         output.tick(self.place, trade);
-        output
-            .status
-            .count(if late { Counter::TooLate } else { Counter::Trades }, 1);
+        output.status.count(if late { Counter::TooLate } else { Counter::Trades }, 1);
     }
 
     /// Where the trades between the last one and one at `time_ms` may lie.
@@ -351,9 +297,7 @@ impl Tracked {
 
     fn deadline_ms(&self) -> i64 {
         let of = |live: &LiveSeries| {
-            let kline = live
-                .kline
-                .map_or(i64::MAX, |k| k.timeframe.end_ms(k.open_ms) + GRACE_MS);
+            let kline = live.kline.map_or(i64::MAX, |k| k.timeframe.end_ms(k.open_ms) + GRACE_MS);
             match live.bars.next_deadline_ms() {
                 i64::MIN => kline, // An empty series closes nothing.
                 bars => bars.min(kline),
@@ -393,18 +337,9 @@ impl LiveSeries {
         let only_newest = changes.start + 1 >= self.published_end;
         self.published_end = changes.end;
         let (receive_ns, now_ns) = (output.receive_ns, (output.now_ns)());
-        let origin = Origin {
-            venue_ms,
-            receive_ns,
-            now_ns,
-        };
-        output
-            .market
-            .commit(self.place, self.bars.numbers(), only_newest, origin);
-        output
-            .status
-            .recorder(Stage::ReceiveToCandle)
-            .record(now_ns.saturating_sub(receive_ns));
+        let origin = Origin { venue_ms, receive_ns, now_ns };
+        output.market.commit(self.place, self.bars.numbers(), only_newest, origin);
+        output.status.recorder(Stage::ReceiveToCandle).record(now_ns.saturating_sub(receive_ns));
     }
 
     /// Compares the venue's closed candle with ours, once ours is closed by `watermark_ms`.
@@ -427,24 +362,13 @@ impl LiveSeries {
             && ours.trades == kline.trades
             && ours.volume == i128::from(kline.volume)
             && ours.taker_buy_volume == i128::from(kline.taker_buy_volume);
-        output.status.count(
-            if equal {
-                Counter::KlinesEqual
-            } else {
-                Counter::KlinesDiffer
-            },
-            1,
-        );
+        output.status.count(if equal { Counter::KlinesEqual } else { Counter::KlinesDiffer }, 1);
     }
 }
 
 impl Output {
     fn tick(&mut self, place: usize, trade: &Trade) {
-        let sold = if trade.taker == Side::Sell {
-            TickRecord::SOLD
-        } else {
-            0
-        };
+        let sold = if trade.taker == Side::Sell { TickRecord::SOLD } else { 0 };
         self.market.tick(&TickRecord {
             source: place as u64 | sold,
             time_ms: trade.time_ms,

@@ -77,10 +77,7 @@ pub(crate) async fn serve(listener: std::net::TcpListener, exports: Rc<Exports>)
 impl Gateway {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if !self.open && !names_loopback(request.headers().get(HOST)) {
-            return text(
-                StatusCode::FORBIDDEN,
-                "this page is served to this machine only\n".into(),
-            );
+            return text(StatusCode::FORBIDDEN, "this page is served to this machine only\n".into());
         }
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served\n".into());
@@ -88,40 +85,31 @@ impl Gateway {
         let path = request.uri().path();
         match path {
             "/" => typed("text/html; charset=utf-8", include_str!("page.html").into()),
-            "/metrics" => typed(
-                "text/plain; version=0.0.4",
-                report::prometheus(&self.status).into_bytes().into(),
-            ),
+            "/metrics" => {
+                typed("text/plain; version=0.0.4", report::prometheus(&self.status).into_bytes().into())
+            }
             "/api/stats" => json_answer(&report::figures(&self.status).into()),
             "/api/charts" => {
                 let chart = |(name, reader): &(String, Arc<FrameReader>)| json!({"name": name, "width": reader.header().width, "height": reader.header().height});
                 json_answer(&self.charts.iter().map(chart).collect())
             }
-            _ => match path
-                .strip_prefix("/frame/")
-                .and_then(|place| place.parse::<usize>().ok())
-            {
+            _ => match path.strip_prefix("/frame/").and_then(|place| place.parse::<usize>().ok()) {
                 Some(place) if place < self.charts.len() => {
-                    let after = request
-                        .uri()
-                        .query()
-                        .and_then(|query| query.strip_prefix("after=")?.parse().ok());
+                    let after =
+                        request.uri().query().and_then(|query| query.strip_prefix("after=")?.parse().ok());
                     self.frame(place, after.unwrap_or(0)).await
                 }
-                _ => text(
-                    StatusCode::NOT_FOUND,
-                    "there is nothing here; the page is at /\n".into(),
-                ),
+                _ => text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /\n".into()),
             },
         }
     }
 
-    /// The first frame later than number `after`, as a PNG.
+    /// The first frame that is not number `after`, as a PNG.
     async fn frame(&self, place: usize, after: u64) -> Answer {
         let reader = self.charts[place].1.clone();
         let deadline = tokio::time::Instant::now() + LONGEST_WAIT;
-        // A number that is ahead of the daemon's is of a former one.
-        while reader.latest() <= after && after <= reader.latest() {
+        // Any other number will do: one that is ahead of ours is of a former daemon.
+        while reader.latest() == after {
             if tokio::time::Instant::now() >= deadline {
                 return text(StatusCode::NO_CONTENT, String::new());
             }
@@ -135,10 +123,7 @@ impl Gateway {
                 answer.headers_mut().insert("x-frame", HeaderValue::from(number));
                 answer
             }
-            _ => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the frame was overtaken; try again\n".into(),
-            ),
+            _ => text(StatusCode::SERVICE_UNAVAILABLE, "the frame was overtaken; try again\n".into()),
         }
     }
 }
@@ -161,20 +146,13 @@ fn names_loopback(host: Option<&HeaderValue>) -> bool {
         Some(v6) => v6.split(']').next().unwrap_or(""),
         None => host.split(':').next().unwrap_or(""),
     };
-    name == "localhost"
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn typed(kind: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -202,11 +180,7 @@ mod tests {
             ("127.0.0.1.evil.example", false),
             ("", false),
         ] {
-            assert_eq!(
-                names_loopback(Some(&HeaderValue::from_static(host))),
-                served,
-                "{host}"
-            );
+            assert_eq!(names_loopback(Some(&HeaderValue::from_static(host))), served, "{host}");
         }
         assert!(!names_loopback(None));
     }

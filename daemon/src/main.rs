@@ -44,9 +44,9 @@ enum Command {
         /// Print one JSON document with the figures at the end, and nothing else
         #[arg(long)]
         json: bool,
-        /// Serve the page here; port 0 takes any free one
-        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8800")]
-        http: SocketAddr,
+        /// Serve the page here; port 0 takes any free one [default: 127.0.0.1:8800, or any free port]
+        #[arg(long, value_name = "ADDR")]
+        http: Option<SocketAddr>,
         /// The control socket
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -121,47 +121,13 @@ fn main() -> ExitCode {
             Ok(config) => (serve(config, http, socket), 1),
             Err(error) => (Err(error.into()), USAGE),
         },
-        Command::Demo {
-            seconds,
-            json,
-            http,
-            socket,
-            seed,
-        } => (
-            demo::run(&Demo {
-                seconds,
-                json,
-                http,
-                socket,
-                seed,
-            }),
-            1,
-        ),
-        Command::Replay {
-            files,
-            venue,
-            timeframes,
-            speed,
-            candles,
-            frames,
-            report,
-            json,
-        } => {
+        Command::Demo { seconds, json, http, socket, seed } => {
+            (demo::run(&Demo { seconds, json, http, socket, seed }), 1)
+        }
+        Command::Replay { files, venue, timeframes, speed, candles, frames, report, json } => {
             let timeframes = unique(timeframes);
             let Speed(speed) = speed;
-            (
-                replay::run(&Replay {
-                    files,
-                    venue,
-                    timeframes,
-                    speed,
-                    candles,
-                    frames,
-                    report,
-                    json,
-                }),
-                USAGE,
-            )
+            (replay::run(&Replay { files, venue, timeframes, speed, candles, frames, report, json }), USAGE)
         }
         Command::Check { config } => (check(&config), USAGE),
         Command::Sim { listen, seed } => (simulate(listen, seed), 1),
@@ -179,11 +145,7 @@ fn main() -> ExitCode {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,chartd::service=info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }
 
 /// Each timeframe once, in the order given.
@@ -209,10 +171,7 @@ fn serve(mut config: Config, http: Option<SocketAddr>, socket: Option<PathBuf>) 
     }
     let status = format!("{} charts at {}", config.charts.len(), service.socket().display());
     // Without systemd there is nobody to tell, and nothing to do about it.
-    let _ = sd_notify::notify(&[
-        sd_notify::NotifyState::Ready,
-        sd_notify::NotifyState::Status(&status),
-    ]);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
     let outcome = service.run(interrupted());
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     outcome
@@ -235,14 +194,8 @@ fn simulate(listen: SocketAddr, seed: u64) -> anyhow::Result<()> {
     let config = SimConfig::new(listen, seed);
     let symbols: Vec<_> = config.symbols.iter().map(|symbol| symbol.name()).collect();
     let sim = Sim::start(config)?;
-    println!(
-        "a simulated market of {} at ws://{}",
-        symbols.join(", "),
-        sim.addr()
-    );
+    println!("a simulated market of {} at ws://{}", symbols.join(", "), sim.addr());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .context("cannot wait for signals")?
-        .block_on(interrupted());
+    runtime.context("cannot wait for signals")?.block_on(interrupted());
     Ok(())
 }

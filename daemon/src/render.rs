@@ -87,12 +87,7 @@ impl Renderer {
             .iter()
             .map(|plan| View::new(plan, &market, huge_pages, &status))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut renderer = Self {
-            market,
-            status,
-            now_ns,
-            views,
-        };
+        let mut renderer = Self { market, status, now_ns, views };
         for view in &mut renderer.views {
             view.draw(&renderer.market, None, &renderer.status, now_ns);
         }
@@ -107,17 +102,12 @@ impl Renderer {
 
     /// The smallest page size among the charts' pixels: 4 KiB if a single one did without huge pages.
     pub fn page_bytes(&self) -> Option<u64> {
-        self.views
-            .iter()
-            .map(|view| view.frames.header().page_bytes)
-            .min()
+        self.views.iter().map(|view| view.frames.header().page_bytes).min()
     }
 
     /// The canonical picture of each chart, by name.
     pub fn pictures(&self) -> impl Iterator<Item = (String, &chart::Frame)> {
-        self.views
-            .iter()
-            .map(|view| (view.frames.header().chart.to_string(), view.chart.frame()))
+        self.views.iter().map(|view| (view.frames.header().chart.to_string(), view.chart.frame()))
     }
 
     /// Whether a chart's candles changed since its last frame.
@@ -174,18 +164,7 @@ impl View {
         let bars = Vec::with_capacity(chart.visible_bars() + 1);
         let damage = DamageLog::new(width, height);
         let next_tick = market.ticks_written();
-        Ok(Self {
-            place,
-            series,
-            instrument,
-            chart,
-            frames,
-            damage,
-            bars,
-            first: 0,
-            seen: None,
-            next_tick,
-        })
+        Ok(Self { place, series, instrument, chart, frames, damage, bars, first: 0, seen: None, next_tick })
     }
 
     /// How far the candles have come, if that is further than the last frame.
@@ -236,9 +215,7 @@ impl View {
         status.set_chart_frames(self.place, number);
         status.count(Counter::FramesPublished, 1);
         status.count(Counter::PixelsDrawn, damage.area());
-        status
-            .recorder(Stage::Render)
-            .record(info.publish_ns.saturating_sub(render_ns));
+        status.recorder(Stage::Render).record(info.publish_ns.saturating_sub(render_ns));
         if let Some((_, ticks)) = news {
             let recorder = status.recorder(Stage::TickToFrame);
             let lost = market.read_ticks(&mut self.next_tick, ticks, |tick| {
@@ -280,12 +257,7 @@ impl View {
 }
 
 fn packed(rect: &chart::Rect) -> Rect {
-    Rect {
-        x: rect.x,
-        y: rect.y,
-        width: rect.w,
-        height: rect.h,
-    }
+    Rect { x: rect.x, y: rect.y, width: rect.w, height: rect.h }
 }
 
 /// Runs on the render thread until `stop`.

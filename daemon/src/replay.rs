@@ -60,25 +60,14 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
     );
     let symbols = find_symbols(&replay.files)?;
     if symbols.is_empty() {
-        bail!(
-            "no file holds a {} trade, so there is nothing to draw",
-            replay.venue
-        );
+        bail!("no file holds a {} trade, so there is nothing to draw", replay.venue);
     }
     let instruments: Vec<_> = symbols
         .iter()
-        .map(|symbol| {
-            (
-                Instrument::new(replay.venue, symbol.clone()),
-                replay.timeframes.clone(),
-            )
-        })
+        .map(|symbol| (Instrument::new(replay.venue, symbol.clone()), replay.timeframes.clone()))
         .collect();
     let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
-    let plan = FeedPlan {
-        venue: replay.venue,
-        instruments,
-    };
+    let plan = FeedPlan { venue: replay.venue, instruments };
     let mut engine = Engine::new(&[plan], BARS, false, status.clone(), now_ns)?;
     let charts: Vec<_> = charts(replay, &symbols);
     let market = engine.market().reader_fd()?;
@@ -113,25 +102,18 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
 
 fn charts(replay: &Replay, symbols: &BTreeSet<String>) -> Vec<ChartPlan> {
     let plan = |symbol: &String, timeframe: &Timeframe| ChartPlan {
-        name: ChartName {
-            venue: replay.venue,
-            symbol: symbol.clone(),
-            timeframe: *timeframe,
-        },
+        name: ChartName { venue: replay.venue, symbol: symbol.clone(), timeframe: *timeframe },
         size: [1920, 1080],
         theme: Theme::Dark,
         time_zone: jiff::tz::TimeZone::UTC,
     };
-    symbols
-        .iter()
-        .flat_map(|symbol| replay.timeframes.iter().map(move |tf| plan(symbol, tf)))
-        .collect()
+    symbols.iter().flat_map(|symbol| replay.timeframes.iter().map(move |tf| plan(symbol, tf))).collect()
 }
 
 /// Feeds every line to the engine. Returns how many there were.
 fn play(replay: &Replay, engine: &mut Engine, renderer: &mut Renderer) -> anyhow::Result<u64> {
     let mut pace = Pace::new(replay.speed);
-    let mut progress = Progress::new(&replay.files, !replay.json);
+    let mut progress = Progress::new(!replay.json);
     let (mut lines, mut complaints, mut drawn) = (0, 0, Instant::now());
     for path in &replay.files {
         let mut reader = Lines::open(path)?;
@@ -158,10 +140,7 @@ fn play(replay: &Replay, engine: &mut Engine, renderer: &mut Renderer) -> anyhow
     }
     progress.clear();
     if complaints > MAX_COMPLAINTS {
-        eprintln!(
-            "chartd: {} more lines were malformed",
-            complaints - MAX_COMPLAINTS
-        );
+        eprintln!("chartd: {} more lines were malformed", complaints - MAX_COMPLAINTS);
     }
     Ok(lines)
 }
@@ -178,10 +157,7 @@ fn find_symbols(files: &[PathBuf]) -> anyhow::Result<BTreeSet<String>> {
                 && !found.contains(symbol)
             {
                 found.insert(symbol.to_owned());
-                ensure!(
-                    found.len() <= 64,
-                    "the files hold more than 64 symbols; split them"
-                );
+                ensure!(found.len() <= 64, "the files hold more than 64 symbols; split them");
             }
         }
     }
@@ -190,11 +166,7 @@ fn find_symbols(files: &[PathBuf]) -> anyhow::Result<BTreeSet<String>> {
 
 /// Parts a line into the time before its frame, in nanoseconds if it is one, and the frame.
 fn split_stamp(line: &[u8]) -> (Option<u64>, &[u8]) {
-    let Some(blank) = line
-        .iter()
-        .position(|byte| *byte == b' ')
-        .filter(|blank| *blank <= 24)
-    else {
+    let Some(blank) = line.iter().position(|byte| *byte == b' ').filter(|blank| *blank <= 24) else {
         return (None, line);
     };
     let (stamp, rest) = (&line[..blank], &line[blank + 1..]);
@@ -204,10 +176,7 @@ fn split_stamp(line: &[u8]) -> (Option<u64>, &[u8]) {
     }
     // With a fraction it counts seconds, without one nanoseconds. As seconds it may have more digits than matter.
     let recorded_ns = match stamp.contains(&b'.') {
-        true => std::str::from_utf8(stamp)
-            .ok()
-            .and_then(|s| s.parse::<f64>().ok())
-            .map(|s| (s * 1e9) as u64),
+        true => std::str::from_utf8(stamp).ok().and_then(|s| s.parse::<f64>().ok()).map(|s| (s * 1e9) as u64),
         false => decimal::parse(stamp, 0).ok().map(|ns| ns as u64),
     };
     (recorded_ns, rest)
@@ -244,16 +213,10 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        ensure!(
-            !path.is_dir(),
-            "{} is a folder; replaying journals is not implemented yet",
-            path.display()
-        );
+        ensure!(!path.is_dir(), "{} is a folder; replaying journals is not implemented yet", path.display());
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = BufReader::with_capacity(1 << 16, file);
-        let start = file
-            .fill_buf()
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let start = file.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
         let reader: Box<dyn BufRead> = if start.starts_with(&[0x1f, 0x8b]) {
             Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))
         } else {
@@ -264,12 +227,7 @@ impl Lines {
             );
             Box::new(file)
         };
-        Ok(Self {
-            path: path.to_owned(),
-            reader,
-            line: Vec::new(),
-            number: 0,
-        })
+        Ok(Self { path: path.to_owned(), reader, line: Vec::new(), number: 0 })
     }
 
     /// The next line that is not empty, and its number.
@@ -288,10 +246,7 @@ impl Lines {
                 };
                 bail!("{path}, line {number}: {why}");
             }
-            ensure!(
-                self.line.len() <= MAX_LINE_BYTES,
-                "{path}, line {number}: it is longer than 16 MiB"
-            );
+            ensure!(self.line.len() <= MAX_LINE_BYTES, "{path}, line {number}: it is longer than 16 MiB");
             if self.line.is_empty() {
                 return Ok(None);
             }
@@ -312,13 +267,9 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(_files: &[PathBuf], wanted: bool) -> Self {
+    fn new(wanted: bool) -> Self {
         let shown = wanted && std::io::stderr().is_terminal();
-        Self {
-            shown,
-            done_bytes: 0,
-            next: Instant::now() + Duration::from_millis(500),
-        }
+        Self { shown, done_bytes: 0, next: Instant::now() + Duration::from_millis(500) }
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -349,10 +300,7 @@ fn write_file(
 }
 
 fn write_candles(out: &mut impl Write, engine: &Engine, charts: &[ChartPlan]) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "chart,open_time_ms,open,high,low,close,volume,trades,state,rev"
-    )?;
+    writeln!(out, "chart,open_time_ms,open,high,low,close,volume,trades,state,rev")?;
     for ChartPlan { name, .. } in charts {
         let instrument = Instrument::new(name.venue, name.symbol.clone());
         let Some(series) = engine.series(name.venue, &name.symbol, name.timeframe) else {
@@ -380,19 +328,14 @@ fn write_frames(dir: &Path, renderer: &Renderer) -> anyhow::Result<()> {
     for (name, picture) in renderer.pictures() {
         // The name was made from a chart's name, so it reads back.
         let stem = name.parse::<ChartName>().map_or(name, |name| name.file_stem());
-        write_file(&dir.join(stem).with_extension("png"), |out| {
-            chart::png::write(picture, out)
-        })?;
+        write_file(&dir.join(stem).with_extension("png"), |out| chart::png::write(picture, out))?;
     }
     Ok(())
 }
 
 fn print_summary(status: &StatusReader, lines: u64, seconds: f64, engine: &Engine, charts: &[ChartPlan]) {
     let count = |counter| status.counter(counter);
-    println!(
-        "{lines} lines in {seconds:.2} s ({:.0} a second)",
-        lines as f64 / seconds.max(1e-9)
-    );
+    println!("{lines} lines in {seconds:.2} s ({:.0} a second)", lines as f64 / seconds.max(1e-9));
     println!(
         "{} market messages, {} control, {} unknown, {} malformed",
         count(Counter::Decoded),
@@ -407,9 +350,7 @@ fn print_summary(status: &StatusReader, lines: u64, seconds: f64, engine: &Engin
         count(Counter::MissingTrades)
     );
     for ChartPlan { name, .. } in charts {
-        let bars = engine
-            .series(name.venue, &name.symbol, name.timeframe)
-            .map_or(0, |s| s.bars().len());
+        let bars = engine.series(name.venue, &name.symbol, name.timeframe).map_or(0, |s| s.bars().len());
         println!("{name}: {bars} candles");
     }
 }

@@ -50,11 +50,7 @@ pub fn prometheus(status: &StatusReader) -> String {
     for counter in Counter::ALL {
         let name = counter.name();
         // Two of them can fall.
-        let (kind, suffix) = if *counter == Counter::Clients {
-            ("gauge", "")
-        } else {
-            ("counter", "_total")
-        };
+        let (kind, suffix) = if *counter == Counter::Clients { ("gauge", "") } else { ("counter", "_total") };
         let _ = writeln!(text, "# TYPE chartd_{name}{suffix} {kind}");
         let _ = writeln!(text, "chartd_{name}{suffix} {}", status.counter(*counter));
     }
@@ -70,17 +66,9 @@ pub fn prometheus(status: &StatusReader) -> String {
         }
         let _ = writeln!(text, "{name}_count {}", histogram.count());
     }
-    let _ = writeln!(
-        text,
-        "# TYPE chartd_degraded gauge\nchartd_degraded {}",
-        status.degraded().len()
-    );
+    let _ = writeln!(text, "# TYPE chartd_degraded gauge\nchartd_degraded {}", status.degraded().len());
     for chart in status.charts() {
-        let _ = writeln!(
-            text,
-            "chartd_chart_frames_total{{chart=\"{}\"}} {}",
-            chart.name, chart.frames
-        );
+        let _ = writeln!(text, "chartd_chart_frames_total{{chart=\"{}\"}} {}", chart.name, chart.frames);
     }
     text
 }

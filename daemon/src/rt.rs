@@ -55,17 +55,11 @@ impl Placement {
     pub fn apply(&self) -> Vec<String> {
         let mut refused = Vec::new();
         if self.wait == Wait::Spin && self.cpu.is_none() {
-            refused.push(format!(
-                "{} spins on a shared CPU, and so without SCHED_FIFO",
-                self.name
-            ));
+            refused.push(format!("{} spins on a shared CPU, and so without SCHED_FIFO", self.name));
         }
         if let Some(cpu) = self.cpu {
             let mut set = CpuSet::new();
-            if let Err(error) = set
-                .set(cpu)
-                .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-            {
+            if let Err(error) = set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)) {
                 refused.push(format!("{} is not pinned to CPU {cpu}: {error}", self.name));
             }
         }
@@ -83,9 +77,7 @@ impl Placement {
 
 /// Gives the calling thread a real-time priority that its children do not inherit.
 fn set_fifo(priority: u8) -> nix::Result<()> {
-    let parameters = libc::sched_param {
-        sched_priority: priority.into(),
-    };
+    let parameters = libc::sched_param { sched_priority: priority.into() };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the call reads `parameters`, which outlives it, and changes only this thread's scheduling.
     nix::errno::Errno::result(unsafe { libc::sched_setscheduler(0, policy, &parameters) }).map(drop)
@@ -139,17 +131,8 @@ pub fn place(realtime: &Realtime) -> Plan {
             chosen => chosen,
         };
         // A thread that never sleeps and comes before all others would take the CPU from everything else on it.
-        let priority = if wait == Wait::Spin && cpu.is_none() {
-            0
-        } else {
-            realtime.priority
-        };
-        Placement {
-            name,
-            cpu: cpu.copied(),
-            priority,
-            wait,
-        }
+        let priority = if wait == Wait::Spin && cpu.is_none() { 0 } else { realtime.priority };
+        Placement { name, cpu: cpu.copied(), priority, wait }
     };
     let split = match realtime.threads {
         Threads::Split => true,
@@ -177,25 +160,14 @@ mod tests {
 
     #[test]
     fn spinning_is_asked_for_or_isolated() {
-        let plan = |wait, threads| {
-            place(&Realtime {
-                wait,
-                threads,
-                priority: 10,
-                ..Realtime::default()
-            })
-        };
+        let plan = |wait, threads| place(&Realtime { wait, threads, priority: 10, ..Realtime::default() });
         let auto = plan(Wait::Auto, Threads::Auto).ingest;
         assert_eq!(auto.wait == Wait::Spin, auto.cpu.is_some());
         let spinning = plan(Wait::Spin, Threads::Split);
         for placement in [spinning.ingest, spinning.render.unwrap()] {
             assert_eq!(placement.wait, Wait::Spin);
             let own = placement.cpu.is_some();
-            assert_eq!(
-                placement.priority == 10,
-                own,
-                "a shared CPU must not be taken by a spinner"
-            );
+            assert_eq!(placement.priority == 10, own, "a shared CPU must not be taken by a spinner");
         }
         assert_eq!(plan(Wait::Block, Threads::Fused).render, None);
     }

@@ -2,7 +2,7 @@
 
 use crate::clock::now_ns;
 use crate::config::Config;
-use crate::control::{ControlSocket, Exports, default_path};
+use crate::control::{ControlSocket, Exports};
 use crate::engine::{Engine, FeedPlan};
 use crate::gateway;
 use crate::ingest::connect::{Backoff, Endpoint, connect, tls_config};
@@ -51,37 +51,18 @@ struct Threads {
 impl Service {
     /// Takes all memory, starts the hot threads and listens. Nothing is connected before [`Service::run`].
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let feeds = config
-            .feeds
-            .iter()
-            .map(|feed| link(config, feed))
-            .collect::<anyhow::Result<_>>()?;
-        let path = config.socket.clone().unwrap_or_else(default_path);
+        let feeds = config.feeds.iter().map(|feed| link(config, feed)).collect::<anyhow::Result<_>>()?;
+        let path = config.socket.clone().unwrap_or_else(chart_client::own_socket);
         let socket = ControlSocket::bind(&path)?;
         let http = config.http.map(listen).transpose()?;
         let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
         let huge_pages = config.realtime.huge_pages;
-        let engine = Engine::new(
-            &feed_plans(config),
-            config.bars,
-            huge_pages,
-            status.clone(),
-            now_ns,
-        )?;
+        let engine = Engine::new(&feed_plans(config), config.bars, huge_pages, status.clone(), now_ns)?;
         let market = engine.market().reader_fd()?;
-        let renderer = Renderer::new(
-            &chart_plans(config),
-            market.try_clone()?,
-            huge_pages,
-            status.clone(),
-            now_ns,
-        )?;
+        let renderer =
+            Renderer::new(&chart_plans(config), market.try_clone()?, huge_pages, status.clone(), now_ns)?;
         let mut degraded = degraded_pages(&renderer, huge_pages);
-        let exports = Exports {
-            status: status.reader_fd()?,
-            market,
-            charts: renderer.exports()?,
-        };
+        let exports = Exports { status: status.reader_fd()?, market, charts: renderer.exports()? };
         if config.realtime.lock_memory {
             degraded.extend(rt::lock_memory());
         }
@@ -90,22 +71,11 @@ impl Service {
         let (threads, refused) = Threads::start(config, stop, engine, renderer, local, &status)?;
         degraded.extend(refused);
         if config.realtime.strict && !degraded.is_empty() {
-            bail!(
-                "the configuration says strict = true, and this machine lacks: {}",
-                degraded.join("; ")
-            );
+            bail!("the configuration says strict = true, and this machine lacks: {}", degraded.join("; "));
         }
         status.set_degraded(&degraded);
         status.set_state(1);
-        Ok(Self {
-            status,
-            exports,
-            socket,
-            http,
-            remote,
-            feeds,
-            threads,
-        })
+        Ok(Self { status, exports, socket, http, remote, feeds, threads })
     }
 
     /// Where the control socket is.
@@ -125,19 +95,9 @@ impl Service {
 
     /// Serves until `shutdown` is done, then ends the hot threads.
     pub fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = tokio::task::LocalSet::new();
-        let Self {
-            status,
-            exports,
-            socket,
-            http,
-            mut remote,
-            feeds,
-            threads,
-        } = self;
+        let Self { status, exports, socket, http, mut remote, feeds, threads } = self;
         let exports = Rc::new(exports);
         let outcome = local.block_on(&runtime, async {
             let page = async {
@@ -171,10 +131,7 @@ fn link(config: &Config, feed: &crate::config::Feed) -> anyhow::Result<Link> {
         }
     }
     let endpoint = Arc::new(feed.endpoint(&klines).map_err(anyhow::Error::msg)?);
-    let tls = endpoint
-        .tls
-        .then(|| tls_config(feed.ca_file.as_deref()))
-        .transpose()?;
+    let tls = endpoint.tls.then(|| tls_config(feed.ca_file.as_deref())).transpose()?;
     Ok(Link { endpoint, tls })
 }
 
@@ -249,10 +206,7 @@ impl Threads {
                 "no CPU is isolated: the hot threads share theirs (isolate two with isolcpus=)".to_owned(),
             );
         }
-        let mut threads = Self {
-            stop: stop.clone(),
-            handles: Vec::new(),
-        };
+        let mut threads = Self { stop: stop.clone(), handles: Vec::new() };
         let drawing = match &plan.render {
             None => Drawing::Here(Box::new(renderer)),
             Some(render) => {
@@ -356,11 +310,7 @@ async fn keep_connected(remote: &mut Remote, feeds: &[Link]) -> anyhow::Result<(
         if let Some(feed) = retry {
             let random = std::hash::RandomState::new().build_hasher().finish();
             let pause = backoffs[feed].pause(random);
-            tracing::info!(
-                "{}: connecting again in {} ms",
-                feeds[feed].endpoint.host,
-                pause.as_millis()
-            );
+            tracing::info!("{}: connecting again in {} ms", feeds[feed].endpoint.host, pause.as_millis());
             attempt(&mut attempts, feeds, feed, pause);
         }
     }

@@ -72,18 +72,11 @@ impl Ring {
         let entered = if wanted == 0 {
             self.uring.submitter().submit_with_args(0, &SubmitArgs::new())
         } else {
-            self.uring
-                .submitter()
-                .submit_with_args(wanted, &SubmitArgs::new().timespec(&time))
+            self.uring.submitter().submit_with_args(wanted, &SubmitArgs::new().timespec(&time))
         };
         match entered {
             Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ETIME | libc::EINTR | libc::EBUSY)
-                ) =>
-            {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
                 Ok(())
             }
             Err(error) => Err(error),
@@ -93,10 +86,7 @@ impl Ring {
     /// Takes as many completions as there are and as fit. Returns how many.
     pub(crate) fn take(&mut self, done: &mut [Done]) -> usize {
         let take = |(slot, entry): (&mut Done, cqueue::Entry)| {
-            *slot = Done {
-                user_data: entry.user_data(),
-                result: entry.result(),
-            };
+            *slot = Done { user_data: entry.user_data(), result: entry.result() };
         };
         done.iter_mut().zip(self.uring.completion()).map(take).count()
     }
@@ -120,10 +110,7 @@ pub(crate) struct Bell {
 
 impl Default for Bell {
     fn default() -> Self {
-        Self {
-            asleep: AtomicBool::new(false),
-            sleeper: AtomicI32::new(-1),
-        }
+        Self { asleep: AtomicBool::new(false), sleeper: AtomicI32::new(-1) }
     }
 }
 

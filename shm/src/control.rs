@@ -86,22 +86,12 @@ impl Request {
 impl Reply {
     /// The request is granted.
     pub fn granted() -> Self {
-        Self {
-            magic: MAGIC,
-            abi_major: ABI_MAJOR,
-            abi_minor: ABI_MINOR,
-            refused: 0,
-            reason: Text::new(""),
-        }
+        Self { magic: MAGIC, abi_major: ABI_MAJOR, abi_minor: ABI_MINOR, refused: 0, reason: Text::new("") }
     }
 
     /// The request is refused.
     pub fn refused(reason: &str) -> Self {
-        Self {
-            refused: 1,
-            reason: Text::new(reason),
-            ..Self::granted()
-        }
+        Self { refused: 1, reason: Text::new(reason), ..Self::granted() }
     }
 
     /// Sends it, without waiting for a peer that does not read.
@@ -141,23 +131,14 @@ fn receive_words<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<([
             fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    let truncated = message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
     let len = message.bytes;
     if len == 0 {
         return Ok(None);
     }
     if truncated || len != 8 * N {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a control message has the wrong size",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message has the wrong size"));
     }
-    let mut words = bytes
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .map(|chunk| u64::from_le_bytes(*chunk));
+    let mut words = bytes.as_chunks::<8>().0.iter().map(|chunk| u64::from_le_bytes(*chunk));
     Ok(Some((core::array::from_fn(|_| words.next().unwrap_or(0)), fds)))
 }

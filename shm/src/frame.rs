@@ -159,19 +159,11 @@ impl FrameWriter {
     ) -> Result<Self, ShmError> {
         for (what, side) in [("the width of a frame", width), ("the height of a frame", height)] {
             if !(1..=MAX_SIDE).contains(&side) {
-                return Err(ShmError::Limit {
-                    what,
-                    value: side,
-                    limit: "1 to 8192",
-                });
+                return Err(ShmError::Limit { what, value: side, limit: "1 to 8192" });
             }
         }
         if !(2..=MAX_SLOTS).contains(&slots) {
-            return Err(ShmError::Limit {
-                what: "the number of slots",
-                value: slots,
-                limit: "2 to 255",
-            });
+            return Err(ShmError::Limit { what: "the number of slots", value: slots, limit: "2 to 255" });
         }
         let stride_bytes = width.next_multiple_of(ROW_PIXELS) * 4;
         let slot_stride_bytes = (stride_bytes * height).next_multiple_of(4096);
@@ -191,12 +183,7 @@ impl FrameWriter {
             chart: Text::new(chart),
         };
         control.words().store(0, &header.to_words());
-        Ok(Self {
-            control,
-            pixels,
-            header,
-            number: 0,
-        })
+        Ok(Self { control, pixels, header, number: 0 })
     }
 
     /// What it made.
@@ -213,14 +200,8 @@ impl FrameWriter {
     pub fn begin(&mut self) -> SlotWriter<'_> {
         let number = self.number + 1;
         let slot = (number % self.header.slots) as usize;
-        self.control
-            .words()
-            .begin_sequenced(SLOTS + slot * SLOT_WORDS, 2 * number);
-        SlotWriter {
-            frames: self,
-            number,
-            slot,
-        }
+        self.control.words().begin_sequenced(SLOTS + slot * SLOT_WORDS, 2 * number);
+        SlotWriter { frames: self, number, slot }
     }
 }
 
@@ -241,30 +222,19 @@ impl SlotWriter<'_> {
 
     /// The number of the frame whose pixels the slot still holds, if it was ever written.
     pub fn held(&self) -> Option<u64> {
-        self.number
-            .checked_sub(self.frames.header.slots)
-            .filter(|number| *number > 0)
+        self.number.checked_sub(self.frames.header.slots).filter(|number| *number > 0)
     }
 
     /// Copies `rect` of a picture that has the frame's width and height and no padding between rows.
     ///
     /// Whole cache lines are copied, so pixels near the rectangle may be too.
     pub fn copy(&self, picture: &[u32], rect: Rect) {
-        let (width, height) = (
-            self.frames.header.width as usize,
-            self.frames.header.height as usize,
-        );
+        let (width, height) = (self.frames.header.width as usize, self.frames.header.height as usize);
         let row_words = self.frames.header.stride_bytes as usize / 8;
         let slot_words = self.frames.header.slot_stride_bytes as usize / 8;
-        let words = self
-            .frames
-            .pixels
-            .words()
-            .part(self.slot * slot_words, slot_words);
+        let words = self.frames.pixels.words().part(self.slot * slot_words, slot_words);
         let left = usize::from(rect.x).min(width) / ROW_PIXELS * ROW_PIXELS;
-        let right = (usize::from(rect.x) + usize::from(rect.width))
-            .next_multiple_of(ROW_PIXELS)
-            .min(width);
+        let right = (usize::from(rect.x) + usize::from(rect.width)).next_multiple_of(ROW_PIXELS).min(width);
         let top = usize::from(rect.y).min(height);
         let bottom = (usize::from(rect.y) + usize::from(rect.height)).min(height);
         for y in top..bottom {
@@ -281,18 +251,9 @@ impl SlotWriter<'_> {
     pub fn publish(self, info: FrameInfo) {
         let control = self.frames.control.words();
         let at = SLOTS + self.slot * SLOT_WORDS;
-        control.store(
-            at + 1,
-            &FrameInfo {
-                number: self.number,
-                ..info
-            }
-            .to_words(),
-        );
+        control.store(at + 1, &FrameInfo { number: self.number, ..info }.to_words());
         control.word(at).store(2 * self.number, Release);
-        control
-            .word(HEAD)
-            .store(self.number << 8 | self.slot as u64, Release);
+        control.word(HEAD).store(self.number << 8 | self.slot as u64, Release);
         self.frames.number = self.number;
     }
 }
@@ -344,9 +305,7 @@ impl FrameReader {
         if (header.magic, header.abi_major) != (MAGIC, ABI_MAJOR) {
             return Err(foreign("its magic number or version differs"));
         }
-        let sides_fit = [header.width, header.height]
-            .iter()
-            .all(|side| (1..=MAX_SIDE as u64).contains(side));
+        let sides_fit = [header.width, header.height].iter().all(|side| (1..=MAX_SIDE as u64).contains(side));
         let slots_fit = (2..=MAX_SLOTS as u64).contains(&header.slots);
         if header.fourcc != FOURCC_RGBA || !sides_fit || !slots_fit {
             return Err(foreign("its pixel format, size or number of slots is unknown"));
@@ -361,11 +320,7 @@ impl FrameReader {
         {
             return Err(foreign("it is shorter than its header says"));
         }
-        Ok(Self {
-            control,
-            pixels,
-            header,
-        })
+        Ok(Self { control, pixels, header })
     }
 
     /// What never changes.
@@ -398,9 +353,7 @@ impl FrameReader {
             };
             let first = slot * self.header.slot_stride_bytes as usize / 8;
             for (y, row) in copy.pixels.chunks_exact_mut(even_width).enumerate() {
-                self.pixels
-                    .words()
-                    .load_pixels(first + y * self.header.stride_bytes as usize / 8, row);
+                self.pixels.words().load_pixels(first + y * self.header.stride_bytes as usize / 8, row);
             }
             if control.unchanged_since(at, sequence) {
                 copy.info = Some(FrameInfo::from_words(&words));
@@ -419,9 +372,7 @@ impl FrameReader {
         (0..Self::TRIES).find_map(|_| {
             let head = control.load(HEAD);
             let slot = (head & 0xff) as usize % self.header.slots as usize;
-            let found = control
-                .read_sequenced(SLOTS + slot * SLOT_WORDS)
-                .filter(|_| head != 0)?;
+            let found = control.read_sequenced(SLOTS + slot * SLOT_WORDS).filter(|_| head != 0)?;
             Some(FrameInfo::from_words(&found.1))
         })
     }

@@ -58,10 +58,7 @@ pub struct Snapshot {
 impl Snapshot {
     pub(crate) fn read(words: ReadWords<'_>, at: usize) -> Self {
         let buckets = (0..BUCKETS).map(|bucket| words.load(at + 1 + bucket)).collect();
-        Self {
-            buckets,
-            max_ns: words.load(at),
-        }
+        Self { buckets, max_ns: words.load(at) }
     }
 
     /// How many values were recorded.

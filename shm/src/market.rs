@@ -257,11 +257,7 @@ impl MarketWriter {
             ("the number of candle series", plan.series.len()),
         ] {
             if value > MAX_ENTRIES {
-                return Err(ShmError::Limit {
-                    what,
-                    value,
-                    limit: "0 to 4096",
-                });
+                return Err(ShmError::Limit { what, value, limit: "0 to 4096" });
             }
         }
         for (what, value) in [
@@ -269,22 +265,15 @@ impl MarketWriter {
             ("the number of candles kept", plan.candle_capacity),
         ] {
             if !(1..=MAX_CAPACITY).contains(&value) {
-                return Err(ShmError::Limit {
-                    what,
-                    value,
-                    limit: "1 to 16777216",
-                });
+                return Err(ShmError::Limit { what, value, limit: "1 to 16777216" });
             }
         }
         let series_at = FIRST_ENTRY + plan.instruments.len() * INSTRUMENT_WORDS;
         let ticks_at = series_at + plan.series.len() * SERIES_WORDS;
         let candles_at = ticks_at + plan.tick_capacity * TICK_WORDS;
         let series_words = plan.candle_capacity * CANDLE_WORDS;
-        let segment = Segment::create(
-            "chartd-market",
-            (candles_at + plan.series.len() * series_words) * 8,
-            huge,
-        )?;
+        let segment =
+            Segment::create("chartd-market", (candles_at + plan.series.len() * series_words) * 8, huge)?;
         let header = MarketHeader {
             magic: MAGIC,
             abi_major: ABI_MAJOR,
@@ -311,19 +300,9 @@ impl MarketWriter {
                 candles_at: candles_at as u64,
             };
             words.store(series_at + place * SERIES_WORDS, &entry.to_words());
-            series.push(Live {
-                candles_at,
-                sequence: 0,
-                revision: 0,
-                amended: 0,
-            });
+            series.push(Live { candles_at, sequence: 0, revision: 0, amended: 0 });
         }
-        Ok(Self {
-            segment,
-            header,
-            ticks: 0,
-            series,
-        })
+        Ok(Self { segment, header, ticks: 0, series })
     }
 
     /// A descriptor for a reader.
@@ -340,9 +319,7 @@ impl MarketWriter {
     pub fn tick(&mut self, tick: &TickRecord) {
         let slot = (self.ticks % self.header.tick_capacity) as usize;
         let at = self.header.ticks_at as usize + slot * TICK_WORDS;
-        self.segment
-            .words()
-            .write_sequenced(at, 2 * self.ticks + 2, &tick.to_words());
+        self.segment.words().write_sequenced(at, 2 * self.ticks + 2, &tick.to_words());
         self.ticks += 1;
         self.segment.words().word(TICK_COUNT).store(self.ticks, Release);
     }
@@ -383,9 +360,7 @@ impl MarketWriter {
             candle_ns: origin.now_ns,
         };
         let at = self.header.series_at as usize + place * SERIES_WORDS + SERIES_STATE;
-        self.segment
-            .words()
-            .write_sequenced(at, live.sequence, &state.to_words());
+        self.segment.words().write_sequenced(at, live.sequence, &state.to_words());
     }
 }
 
@@ -440,12 +415,7 @@ impl MarketReader {
         if !series.iter().all(sound) {
             return Err(foreign("a series lies outside of it"));
         }
-        Ok(Self {
-            view,
-            header,
-            series,
-            instruments,
-        })
+        Ok(Self { view, header, series, instruments })
     }
 
     /// The instruments, by place.

@@ -71,12 +71,8 @@ impl<const N: usize> Text<N> {
 
 impl<const N: usize> core::fmt::Display for Text<N> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let bytes: Vec<u8> = self
-            .0
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .take_while(|b| *b != 0)
-            .collect();
+        let bytes: Vec<u8> =
+            self.0.iter().flat_map(|word| word.to_le_bytes()).take_while(|b| *b != 0).collect();
         f.pad(&String::from_utf8_lossy(&bytes))
     }
 }

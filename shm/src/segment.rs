@@ -35,13 +35,7 @@ impl Segment {
 
     fn with_pages(name: &str, len_bytes: usize, page_bytes: usize) -> Result<Self, ShmError> {
         let len_bytes = len_bytes.max(1).next_multiple_of(page_bytes);
-        let failed = |step| {
-            move |source| ShmError::Kernel {
-                step,
-                len_bytes,
-                source,
-            }
-        };
+        let failed = |step| move |source| ShmError::Kernel { step, len_bytes, source };
         let mut flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         if page_bytes == HUGE_PAGE_BYTES {
             flags |= MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB;
@@ -71,13 +65,8 @@ impl Segment {
     /// A descriptor to hand to a reader. It is opened read-only; the seals are what protects the memory.
     pub fn reader_fd(&self) -> Result<OwnedFd, ShmError> {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(|source| {
-            ShmError::Kernel {
-                step: "reopen",
-                len_bytes: self.map.len(),
-                source,
-            }
-        })
+        open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|source| ShmError::Kernel { step: "reopen", len_bytes: self.map.len(), source })
     }
 
     /// The memory, for writing.
@@ -105,13 +94,7 @@ impl View {
     /// Maps a descriptor from [`Segment::reader_fd`]. Refuses memory that could shrink under the reader.
     pub fn map(fd: impl AsFd) -> Result<Self, ShmError> {
         let fd = fd.as_fd();
-        let failed = |step, len_bytes| {
-            move |source| ShmError::Kernel {
-                step,
-                len_bytes,
-                source,
-            }
-        };
+        let failed = |step, len_bytes| move |source| ShmError::Kernel { step, len_bytes, source };
         let len_bytes = fstat(fd).map_err(failed("examine", 0))?.st_size as usize;
         let seals = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(failed("examine", len_bytes))?;
         if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
@@ -160,9 +143,7 @@ impl<'a> WriteWords<'a> {
 
     /// The words from `start` on, `len` of them.
     pub fn part(&self, start: usize, len: usize) -> Self {
-        Self {
-            words: &self.words[start..start + len],
-        }
+        Self { words: &self.words[start..start + len] }
     }
 
     /// One word.

@@ -23,6 +23,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS1");
 /// The most charts of one daemon.
 pub const MAX_CHARTS: usize = 256;
 
+const HEADER_CHARTS: usize = 8;
 const LIVENESS: usize = 32;
 const COUNTERS: usize = 64;
 const DEGRADED: usize = 192;
@@ -193,13 +194,8 @@ impl StatusWriter {
             charts: 0,
             charts_at: charts_at as u64,
         };
-        let liveness = Liveness {
-            state: 0,
-            heartbeat_ns: now_ns,
-            started_ns: now_ns,
-            pid: pid.into(),
-            threads: 0,
-        };
+        let liveness =
+            Liveness { state: 0, heartbeat_ns: now_ns, started_ns: now_ns, pid: pid.into(), threads: 0 };
         segment.words().store(0, &header.to_words());
         segment.words().store(LIVENESS, &liveness.to_words());
         Ok(Self { segment })
@@ -212,26 +208,18 @@ impl StatusWriter {
 
     /// Adds to a counter.
     pub fn count(&self, counter: Counter, more: u64) {
-        self.segment
-            .words()
-            .word(COUNTERS + counter as usize)
-            .fetch_add(more, Relaxed);
+        self.segment.words().word(COUNTERS + counter as usize).fetch_add(more, Relaxed);
     }
 
     /// Sets a counter that can fall, as the number of clients.
     pub fn set(&self, counter: Counter, value: u64) {
-        self.segment
-            .words()
-            .word(COUNTERS + counter as usize)
-            .store(value, Relaxed);
+        self.segment.words().word(COUNTERS + counter as usize).store(value, Relaxed);
     }
 
     /// The histogram of a stage.
     pub fn recorder(&self, stage: Stage) -> Recorder<'_> {
         Recorder::new(
-            self.segment
-                .words()
-                .part(HISTOGRAMS + stage as usize * histogram::WORDS, histogram::WORDS),
+            self.segment.words().part(HISTOGRAMS + stage as usize * histogram::WORDS, histogram::WORDS),
         )
     }
 
@@ -247,10 +235,7 @@ impl StatusWriter {
 
     /// Tells how many hot threads there are: see [`Liveness::threads`].
     pub fn set_threads(&self, threads: u64) {
-        self.segment
-            .words()
-            .word(LIVENESS + LIVENESS_THREADS)
-            .store(threads, Release);
+        self.segment.words().word(LIVENESS + LIVENESS_THREADS).store(threads, Release);
     }
 
     /// Replaces the list of what this machine lacks. What does not fit is cut.
@@ -265,15 +250,11 @@ impl StatusWriter {
     /// Adds a chart to the directory and returns its place. At most [`MAX_CHARTS`].
     pub fn add_chart(&self, entry: &ChartEntry) -> Result<usize, ShmError> {
         let words = self.segment.words();
-        let count = words.word(8);
+        let count = words.word(HEADER_CHARTS);
         let place = count.load(Relaxed) as usize;
         if place >= MAX_CHARTS {
             let what = "the number of charts";
-            return Err(ShmError::Limit {
-                what,
-                value: place + 1,
-                limit: "at most 256",
-            });
+            return Err(ShmError::Limit { what, value: place + 1, limit: "at most 256" });
         }
         words.store(self.charts_at() + place * CHART_WORDS, &entry.to_words());
         count.store(place as u64 + 1, Release);
@@ -348,19 +329,14 @@ impl StatusReader {
     pub fn histogram(&self, stage: Stage) -> Option<Snapshot> {
         let place = stage as usize;
         ((place as u64) < self.header.histograms).then(|| {
-            Snapshot::read(
-                self.view.words(),
-                self.header.histograms_at as usize + place * histogram::WORDS,
-            )
+            Snapshot::read(self.view.words(), self.header.histograms_at as usize + place * histogram::WORDS)
         })
     }
 
     /// What this machine lacks, a line each.
     pub fn degraded(&self) -> Vec<String> {
         let found = (0..1_000).find_map(|_| {
-            self.view
-                .words()
-                .read_sequenced::<DEGRADED_WORDS>(self.header.degraded_at as usize)
+            self.view.words().read_sequenced::<DEGRADED_WORDS>(self.header.degraded_at as usize)
         });
         let text: Text<DEGRADED_WORDS> = match found {
             Some((_, words)) => crate::record::Field::load(&words),
@@ -372,7 +348,7 @@ impl StatusReader {
     /// The charts, by place.
     pub fn charts(&self) -> Vec<ChartEntry> {
         let words = self.view.words();
-        let count = words.load(8).min(MAX_CHARTS as u64) as usize;
+        let count = words.load(HEADER_CHARTS).min(MAX_CHARTS as u64) as usize;
         (0..count)
             .map(|place| {
                 ChartEntry::from_words(&words.array(self.header.charts_at as usize + place * CHART_WORDS))
@@ -389,7 +365,7 @@ mod tests {
     fn fixed_words_are_where_the_records_have_them() {
         let place =
             |layout: Vec<(&str, usize)>, name| layout.into_iter().find(|(n, _)| *n == name).unwrap().1;
-        assert_eq!(place(StatusHeader::layout(), "charts"), 8);
+        assert_eq!(place(StatusHeader::layout(), "charts"), HEADER_CHARTS);
         assert_eq!(place(ChartEntry::layout(), "frames"), CHART_FRAMES);
         assert_eq!(place(Liveness::layout(), "heartbeat_ns"), 1);
         assert_eq!(place(Liveness::layout(), "threads"), LIVENESS_THREADS);

@@ -34,10 +34,7 @@ fn pixel(number: u64, index: usize) -> u32 {
 
 fn is_whole(copy: &FrameCopy) -> bool {
     let number = copy.info.as_ref().unwrap().number;
-    copy.pixels
-        .iter()
-        .enumerate()
-        .all(|(index, value)| *value == pixel(number, index))
+    copy.pixels.iter().enumerate().all(|(index, value)| *value == pixel(number, index))
 }
 
 proptest! {
@@ -81,24 +78,9 @@ fn an_abandoned_frame_is_never_seen() {
 #[test]
 fn impossible_sizes_are_refused_in_a_sentence() {
     for (width, height, slots, message) in [
-        (
-            0,
-            9,
-            4,
-            "the width of a frame is 0; the shared-memory layout allows 1 to 8192",
-        ),
-        (
-            9,
-            8193,
-            4,
-            "the height of a frame is 8193; the shared-memory layout allows 1 to 8192",
-        ),
-        (
-            9,
-            9,
-            1,
-            "the number of slots is 1; the shared-memory layout allows 2 to 255",
-        ),
+        (0, 9, 4, "the width of a frame is 0; the shared-memory layout allows 1 to 8192"),
+        (9, 8193, 4, "the height of a frame is 8193; the shared-memory layout allows 1 to 8192"),
+        (9, 9, 1, "the number of slots is 1; the shared-memory layout allows 2 to 255"),
     ] {
         let error = FrameWriter::create("x", width, height, slots, false).unwrap_err();
         assert_eq!(error.to_string(), message);
@@ -109,11 +91,9 @@ fn impossible_sizes_are_refused_in_a_sentence() {
 #[test]
 fn a_foreign_segment_is_refused() {
     let pixels = || Segment::create("test", 4096, false).unwrap().reader_fd().unwrap();
-    for words in [
-        vec![0u64; 64],
-        vec![u64::MAX; 64],
-        vec![shm::frame::MAGIC, 1, 0, 255, u64::MAX, 8192, 8192, 32768],
-    ] {
+    for words in
+        [vec![0u64; 64], vec![u64::MAX; 64], vec![shm::frame::MAGIC, 1, 0, 255, u64::MAX, 8192, 8192, 32768]]
+    {
         let control = Segment::create("test", 4096, false).unwrap();
         control.words().store(0, &words);
         assert!(FrameReader::open(control.reader_fd().unwrap(), pixels()).is_err());
@@ -121,10 +101,7 @@ fn a_foreign_segment_is_refused() {
     let unsealed =
         nix::sys::memfd::memfd_create("test", nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING).unwrap();
     let error = View::map(&unsealed).unwrap_err();
-    assert!(
-        error.to_string().contains("not sealed against shrinking"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("not sealed against shrinking"), "{error}");
 }
 
 /// What a hostile reader may try with a descriptor that it was given.
@@ -162,40 +139,27 @@ const SIDE: usize = 128;
 /// A writer and a reader process, both at full speed. `CHARTD_STRESS_SECONDS` sets the length; 3 without it.
 #[test]
 fn no_torn_frame_between_processes() {
-    let seconds = std::env::var("CHARTD_STRESS_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(3);
+    let seconds = std::env::var("CHARTD_STRESS_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
     if let Ok(parent) = std::env::var(CHILD) {
         return read_at_full_speed(&parent, Duration::from_secs(seconds));
     }
     let mut writer = FrameWriter::create("binance:X/1m", SIDE, SIDE, 8, true).unwrap();
     let fds = writer.reader_fds().unwrap();
-    let names: Vec<_> = fds
-        .iter()
-        .map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()))
-        .collect();
+    let names: Vec<_> =
+        fds.iter().map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd())).collect();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "no_torn_frame_between_processes", "--nocapture"])
         .env(CHILD, names.join(" "))
         .spawn()
         .unwrap();
-    let full = Rect {
-        x: 0,
-        y: 0,
-        width: SIDE as u16,
-        height: SIDE as u16,
-    };
+    let full = Rect { x: 0, y: 0, width: SIDE as u16, height: SIDE as u16 };
     let mut picture = vec![0u32; SIDE * SIDE];
     let mut published = 0u64;
     while child.try_wait().unwrap().is_none() {
         for _ in 0..100 {
             let slot = writer.begin();
             let number = slot.number();
-            picture
-                .iter_mut()
-                .enumerate()
-                .for_each(|(index, value)| *value = pixel(number, index));
+            picture.iter_mut().enumerate().for_each(|(index, value)| *value = pixel(number, index));
             slot.copy(&picture, full);
             slot.publish(info());
             published += 1;
@@ -206,9 +170,7 @@ fn no_torn_frame_between_processes() {
 }
 
 fn read_at_full_speed(names: &str, span: Duration) {
-    let mut fds = names
-        .split(' ')
-        .map(|name| std::fs::File::open(name).unwrap().into());
+    let mut fds = names.split(' ').map(|name| std::fs::File::open(name).unwrap().into());
     let reader = FrameReader::open(fds.next().unwrap(), fds.next().unwrap()).unwrap();
     let mut copy = FrameCopy::default();
     let (mut copied, mut overtaken, mut newest) = (0u64, 0u64, 0);

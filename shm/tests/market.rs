@@ -20,15 +20,7 @@ fn plan(tick_capacity: usize, candle_capacity: usize) -> MarketPlan {
 
 fn tick(n: u64) -> TickRecord {
     let (price, qty) = (n as i64 * 3, n as i64 * 5);
-    TickRecord {
-        source: 0,
-        time_ms: n as i64,
-        first_id: n,
-        last_id: n,
-        price,
-        qty,
-        receive_ns: n * 7,
-    }
+    TickRecord { source: 0, time_ms: n as i64, first_id: n, last_id: n, price, qty, receive_ns: n * 7 }
 }
 
 fn candle(number: u64, salt: i64) -> CandleRecord {
@@ -72,19 +64,13 @@ fn a_slow_reader_of_ticks_is_told_how_many_it_lost() {
 fn candles_are_found_by_number_until_they_are_written_over() {
     let mut writer = MarketWriter::create(&plan(16, 4), false).unwrap();
     let reader = MarketReader::open(writer.reader_fd().unwrap()).unwrap();
-    assert_eq!(
-        (reader.state(0), reader.candle(0, 0), reader.quote(0)),
-        (None, None, None)
-    );
+    assert_eq!((reader.state(0), reader.candle(0, 0), reader.quote(0)), (None, None, None));
     for number in 0..6 {
         writer.candle(0, &candle(number, number as i64 + 100));
         writer.commit(0, number.saturating_sub(3)..number + 1, true, Origin::default());
     }
     let state = reader.state(0).unwrap();
-    assert_eq!(
-        (state.first, state.end, state.revision, state.amended),
-        (2, 6, 6, 0)
-    );
+    assert_eq!((state.first, state.end, state.revision, state.amended), (2, 6, 6, 0));
     assert_eq!(reader.candle(0, 5), Some(candle(5, 105)));
     assert_eq!(reader.candle(0, 1), None, "written over");
     assert_eq!(reader.candle(0, 6), None, "not written yet");
@@ -119,20 +105,15 @@ fn records_are_never_torn() {
                 ticks += 1;
             });
         }
-        assert!(
-            candles > 100 && ticks > 100,
-            "{candles} candles and {ticks} ticks prove nothing"
-        );
+        assert!(candles > 100 && ticks > 100, "{candles} candles and {ticks} ticks prove nothing");
     });
 }
 
 #[test]
 fn a_foreign_segment_is_refused() {
-    for words in [
-        vec![0u64; 10],
-        vec![MAGIC, 1, 0, u64::MAX, 64, u64::MAX, 64, 64, u64::MAX, 1],
-        vec![MAGIC, 2],
-    ] {
+    for words in
+        [vec![0u64; 10], vec![MAGIC, 1, 0, u64::MAX, 64, u64::MAX, 64, 64, u64::MAX, 1], vec![MAGIC, 2]]
+    {
         let segment = shm::segment::Segment::create("test", 4096, false).unwrap();
         segment.words().store(0, &words);
         assert!(MarketReader::open(segment.reader_fd().unwrap()).is_err());

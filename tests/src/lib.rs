@@ -36,9 +36,7 @@ pub fn bin(name: &str) -> PathBuf {
 
 /// A recorded file, by its path below `shared/data`. Prints that the test is skipped where it is absent.
 pub fn recorded(path: &str) -> Option<PathBuf> {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/data")
-        .join(path);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(path);
     if file.is_file() {
         return Some(file);
     }

@@ -30,12 +30,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let Cli {
-        task: Task::Test {
-            no_install,
-            stress_seconds,
-        },
-    } = Cli::parse();
+    let Cli { task: Task::Test { no_install, stress_seconds } } = Cli::parse();
     match test(no_install, stress_seconds) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -51,29 +46,13 @@ fn test(no_install: bool, stress_seconds: u32) -> anyhow::Result<()> {
     let stress = stress_seconds.to_string();
     let all = ["--workspace", "--all-targets"];
     step(&mut skipped, "format", cargo("fmt").args(["--all", "--check"]))?;
-    step(
-        &mut skipped,
-        "lints",
-        cargo("clippy").args(all).args(["--", "-D", "warnings"]),
-    )?;
+    step(&mut skipped, "lints", cargo("clippy").args(all).args(["--", "-D", "warnings"]))?;
     let doc = ["--workspace", "--no-deps", "--quiet"];
-    step(
-        &mut skipped,
-        "documentation",
-        cargo("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"),
-    )?;
+    step(&mut skipped, "documentation", cargo("doc").args(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     // The end-to-end tests run these.
-    step(
-        &mut skipped,
-        "binaries",
-        cargo("build").args(["--workspace", "--bins"]),
-    )?;
+    step(&mut skipped, "binaries", cargo("build").args(["--workspace", "--bins"]))?;
     let show = ["--workspace", "--", "--show-output"];
-    step(
-        &mut skipped,
-        "tests",
-        cargo("test").args(show).env("CHARTD_STRESS_SECONDS", stress),
-    )?;
+    step(&mut skipped, "tests", cargo("test").args(show).env("CHARTD_STRESS_SECONDS", stress))?;
     println!("\nall checks passed in {} s", started.elapsed().as_secs());
     for line in skipped {
         println!("{line}");
@@ -91,10 +70,7 @@ fn cargo(verb: &str) -> Command {
 fn step(skipped: &mut Vec<String>, name: &str, command: &mut Command) -> anyhow::Result<()> {
     println!("\n== {name}");
     let started = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {name}"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let line = line?;

@@ -11,11 +11,8 @@ struct Need {
     tests: &'static str,
 }
 
-const NEEDS: [Need; 1] = [Need {
-    program: "chromium",
-    package: "chromium",
-    tests: "the page in a real browser",
-}];
+const NEEDS: [Need; 1] =
+    [Need { program: "chromium", package: "chromium", tests: "the page in a real browser" }];
 
 /// Installs what is missing, if it may. Returns a line for each thing that stays missing.
 pub(crate) fn prepare(no_install: bool) -> Vec<String> {
@@ -24,9 +21,7 @@ pub(crate) fn prepare(no_install: bool) -> Vec<String> {
     if !packages.is_empty() && !no_install {
         install(&packages);
     }
-    missing()
-        .map(|need| format!("skipped: {} (no {})", need.tests, need.program))
-        .collect()
+    missing().map(|need| format!("skipped: {} (no {})", need.tests, need.program)).collect()
 }
 
 fn is_there(program: &str) -> bool {
@@ -37,10 +32,7 @@ fn is_there(program: &str) -> bool {
 /// Whether it worked shows in what is there afterwards.
 fn install(packages: &[&str]) {
     if !Path::new("/usr/bin/apt-get").exists() {
-        return eprintln!(
-            "install {} to run all tests; this system has no apt-get",
-            packages.join(" ")
-        );
+        return eprintln!("install {} to run all tests; this system has no apt-get", packages.join(" "));
     }
     let user = Command::new("id").arg("-u").output();
     let is_root = user.is_ok_and(|output| output.stdout.trim_ascii() == b"0");

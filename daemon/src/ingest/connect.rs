@@ -39,11 +39,9 @@ impl Endpoint {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (
-                host,
-                port.parse()
-                    .map_err(|_| format!("'{port}' in '{url}' is not a port"))?,
-            ),
+            Some((host, port)) if !port.contains(']') => {
+                (host, port.parse().map_err(|_| format!("'{port}' in '{url}' is not a port"))?)
+            }
             _ => (authority, if tls { 443 } else { 80 }),
         };
         if host.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -55,12 +53,7 @@ impl Endpoint {
             other => return Err(format!("feeds of {other} are not implemented yet; binance is")),
         };
         let target = target.replace("//", "/");
-        Ok(Self {
-            tls,
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-            target,
-        })
+        Ok(Self { tls, host: host.trim_matches(['[', ']']).to_owned(), port, target })
     }
 }
 
@@ -83,9 +76,7 @@ pub fn tls_config(ca_file: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientCo
         Some(path) => {
             let context = || format!("cannot read certificates from {}", path.display());
             for certificate in CertificateDer::pem_file_iter(path).with_context(context)? {
-                roots
-                    .add(certificate.with_context(context)?)
-                    .with_context(context)?;
+                roots.add(certificate.with_context(context)?).with_context(context)?;
             }
             ensure!(!roots.is_empty(), "{} holds no certificate", path.display());
         }
@@ -131,28 +122,16 @@ async fn establish(
     stream.set_nodelay(true)?;
     if !endpoint.tls {
         let residual = upgrade(&mut stream, endpoint).await?;
-        return Ok(Established {
-            feed,
-            socket: into_blocking(stream)?,
-            tls: None,
-            residual,
-        });
+        return Ok(Established { feed, socket: into_blocking(stream)?, tls: None, residual });
     }
     let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
     let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
     let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let mut encrypted = connector
-        .connect(name, stream)
-        .await
-        .with_context(|| format!("no TLS with {host}:{port}"))?;
+    let mut encrypted =
+        connector.connect(name, stream).await.with_context(|| format!("no TLS with {host}:{port}"))?;
     let residual = upgrade(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
-    Ok(Established {
-        feed,
-        socket: into_blocking(stream)?,
-        tls: Some(Box::new(connection)),
-        residual,
-    })
+    Ok(Established { feed, socket: into_blocking(stream)?, tls: Some(Box::new(connection)), residual })
 }
 
 /// A socket for io_uring: its operations wait in the kernel instead of failing.
@@ -168,23 +147,10 @@ async fn upgrade(
     endpoint: &Endpoint,
 ) -> anyhow::Result<Vec<u8>> {
     let key = generate_key();
-    let Endpoint {
-        host,
-        port,
-        target,
-        tls,
-    } = endpoint;
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.clone()
-    };
+    let Endpoint { host, port, target, tls } = endpoint;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let standard_port = if *tls { 443 } else { 80 };
-    let port = if *port == standard_port {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
+    let port = if *port == standard_port { String::new() } else { format!(":{port}") };
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: {host}{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nUser-Agent: chartd/{}\r\n\r\n",
@@ -194,17 +160,11 @@ async fn upgrade(
     stream.flush().await?;
     let mut bytes = Vec::with_capacity(4096);
     let head_len = loop {
-        ensure!(
-            stream.read_buf(&mut bytes).await? > 0,
-            "the server closed during the WebSocket handshake"
-        );
+        ensure!(stream.read_buf(&mut bytes).await? > 0, "the server closed during the WebSocket handshake");
         if let Some(end) = accepted(&bytes, &key)? {
             break end;
         }
-        ensure!(
-            bytes.len() <= MAX_RESPONSE_BYTES,
-            "the server's answer to the handshake is too long"
-        );
+        ensure!(bytes.len() <= MAX_RESPONSE_BYTES, "the server's answer to the handshake is too long");
     };
     Ok(bytes.split_off(head_len))
 }
@@ -218,20 +178,10 @@ fn accepted(bytes: &[u8], key: &str) -> anyhow::Result<Option<usize>> {
         return Ok(None);
     };
     let code = response.code.unwrap_or(0);
-    ensure!(
-        code == 101,
-        "the server answered {code} {} to the handshake",
-        response.reason.unwrap_or("")
-    );
+    ensure!(code == 101, "the server answered {code} {} to the handshake", response.reason.unwrap_or(""));
     let header = |name: &str| {
-        let found = response
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case(name));
-        found
-            .and_then(|header| std::str::from_utf8(header.value).ok())
-            .unwrap_or("")
-            .trim()
+        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+        found.and_then(|header| std::str::from_utf8(header.value).ok()).unwrap_or("").trim()
     };
     let names_it = |value: &str, token: &str| value.split(',').any(|v| v.trim().eq_ignore_ascii_case(token));
     ensure!(
@@ -240,10 +190,7 @@ fn accepted(bytes: &[u8], key: &str) -> anyhow::Result<Option<usize>> {
             && header("sec-websocket-accept") == derive_accept_key(key.as_bytes()),
         "the server's answer to the WebSocket handshake is not valid"
     );
-    ensure!(
-        header("sec-websocket-extensions").is_empty(),
-        "the server uses an extension nobody asked for"
-    );
+    ensure!(header("sec-websocket-extensions").is_empty(), "the server uses an extension nobody asked for");
     Ok(Some(len))
 }
 
@@ -264,10 +211,7 @@ impl Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            next: Self::FIRST,
-            connected: None,
-        }
+        Self { next: Self::FIRST, connected: None }
     }
 }
 
@@ -279,11 +223,7 @@ impl Backoff {
 
     /// How long to wait now. `random` is uniform over all values.
     pub fn pause(&mut self, random: u64) -> Duration {
-        if self
-            .connected
-            .take()
-            .is_some_and(|since| since.elapsed() >= Self::GOOD)
-        {
+        if self.connected.take().is_some_and(|since| since.elapsed() >= Self::GOOD) {
             self.next = Self::FIRST;
         }
         let pause = self.next.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64));
@@ -311,14 +251,8 @@ mod tests {
             endpoint("wss://stream.binance.com:9443"),
             Ok(expected(true, "stream.binance.com", 9443, ""))
         );
-        assert_eq!(
-            endpoint("ws://127.0.0.1:9001/"),
-            Ok(expected(false, "127.0.0.1", 9001, ""))
-        );
-        assert_eq!(
-            endpoint("ws://[::1]:9001/a/b"),
-            Ok(expected(false, "::1", 9001, "/a/b"))
-        );
+        assert_eq!(endpoint("ws://127.0.0.1:9001/"), Ok(expected(false, "127.0.0.1", 9001, "")));
+        assert_eq!(endpoint("ws://[::1]:9001/a/b"), Ok(expected(false, "::1", 9001, "/a/b")));
         assert_eq!(endpoint("wss://host"), Ok(expected(true, "host", 443, "")));
         for bad in ["http://x", "ws://", "ws://x:y", "ws://x:99999", "ws://a b"] {
             assert!(endpoint(bad).is_err(), "{bad}");

@@ -4,7 +4,7 @@
 //! lock; it allocates only where rustls does. Each connection has one receive in flight, straight into its window.
 
 use super::link::Link;
-use super::{CloseReason, Established, Event, Local};
+use super::{CloseReason, Established, Local};
 use crate::clock::now_ns;
 use crate::engine::{Engine, Verdict};
 use crate::render::Renderer;
@@ -60,17 +60,7 @@ impl HotLoop {
         wait: Wait,
     ) -> Self {
         let links = Vec::with_capacity(64);
-        Self {
-            ring,
-            local,
-            engine,
-            status,
-            drawing,
-            wait,
-            links,
-            wake_armed: false,
-            next_check_ns: 0,
-        }
+        Self { ring, local, engine, status, drawing, wait, links, wake_armed: false, next_check_ns: 0 }
     }
 
     /// Runs until it is told to stop.
@@ -110,11 +100,7 @@ impl HotLoop {
             Wait::Poll => now_ns().saturating_sub(idle_since_ns) < POLL_NS,
             Wait::Block | Wait::Auto => false,
         };
-        if spin || self.ring.has_completions() {
-            Duration::ZERO
-        } else {
-            NAP
-        }
+        if spin || self.ring.has_completions() { Duration::ZERO } else { NAP }
     }
 
     /// Keeps a poll of the wake-up counter in flight.
@@ -123,11 +109,7 @@ impl HotLoop {
             return Ok(());
         }
         let fd = types::Fd(self.local.shared.wake.as_fd().as_raw_fd());
-        self.ring.push(
-            &opcode::PollAdd::new(fd, libc::POLLIN as u32)
-                .build()
-                .user_data(WAKE),
-        )
+        self.ring.push(&opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE))
     }
 
     fn complete(&mut self, done: Done, receive_ns: u64) -> std::io::Result<()> {
@@ -174,11 +156,7 @@ impl HotLoop {
             0 => Err(CloseReason::EndOfStream),
             len => {
                 link.last_receive_ns = receive_ns;
-                self.feed(
-                    place,
-                    |link, message| link.received(len as usize, message),
-                    receive_ns,
-                )
+                self.feed(place, |link, message| link.received(len as usize, message), receive_ns)
             }
         };
         self.go_on(place, outcome)
@@ -195,17 +173,14 @@ impl HotLoop {
             return Ok(());
         };
         let (feed, engine, local) = (link.feed, &mut self.engine, &mut self.local);
-        let outcome = read(
-            link,
-            &mut |message| match engine.frame(feed, message, receive_ns) {
-                Verdict::Shutdown => Err(CloseReason::Shutdown),
-                Verdict::Malformed(error) => {
-                    local.tell(Event::Malformed { feed, error });
-                    Ok(())
-                }
-                _ => Ok(()),
-            },
-        );
+        let outcome = read(link, &mut |message| match engine.frame(feed, message, receive_ns) {
+            Verdict::Shutdown => Err(CloseReason::Shutdown),
+            Verdict::Malformed(error) => {
+                local.report(feed, error);
+                Ok(())
+            }
+            _ => Ok(()),
+        });
         self.status.count(Counter::Pings, link.take_pings());
         outcome
     }
@@ -265,10 +240,7 @@ impl HotLoop {
                 Err(reason) => self.close(place, reason),
             }
         }
-        if self.links[place]
-            .as_ref()
-            .is_some_and(|link| link.closed && link.in_flight == 0)
-        {
+        if self.links[place].as_ref().is_some_and(|link| link.closed && link.in_flight == 0) {
             self.links[place] = None;
         }
         Ok(())
@@ -285,7 +257,7 @@ impl HotLoop {
         let feed = link.feed;
         self.status.count(Counter::Disconnects, 1);
         self.engine.disconnected(feed);
-        self.local.tell(Event::Closed { feed, reason });
+        self.local.report_closed(feed, reason);
     }
 
     fn check_silence(&mut self, now_ns: u64) -> std::io::Result<()> {

@@ -64,10 +64,7 @@ impl Link {
             closed: false,
             last_receive_ns: now_ns,
             socket: established.socket,
-            tls: established.tls.map(|connection| Tls {
-                connection,
-                cipher: cipher(),
-            }),
+            tls: established.tls.map(|connection| Tls { connection, cipher: cipher() }),
             deframer,
             answers: Answers {
                 // The standard library seeds its hash maps from the kernel's random numbers.
@@ -91,10 +88,7 @@ impl Link {
             Some(tls) => &mut tls.cipher[..],
             None => self.deframer.space(),
         };
-        Buffer {
-            at: space.as_mut_ptr(),
-            len: space.len() as u32,
-        }
+        Buffer { at: space.as_mut_ptr(), len: space.len() as u32 }
     }
 
     /// Takes in the `len` bytes that were received, and calls `message` with each message they complete.
@@ -117,11 +111,7 @@ impl Link {
                 self.answers.take_events(&mut self.deframer, &mut message)?;
             }
         }
-        if ended {
-            Err(CloseReason::EndOfStream)
-        } else {
-            Ok(())
-        }
+        if ended { Err(CloseReason::EndOfStream) } else { Ok(()) }
     }
 
     /// Takes what was received before the hot thread had the connection.
@@ -168,10 +158,7 @@ impl Link {
             }
         }
         let rest = &mut self.sending[self.sent..];
-        Ok((!rest.is_empty()).then_some(Buffer {
-            at: rest.as_mut_ptr(),
-            len: rest.len() as u32,
-        }))
+        Ok((!rest.is_empty()).then_some(Buffer { at: rest.as_mut_ptr(), len: rest.len() as u32 }))
     }
 
     /// Tells that `len` bytes of the send buffer are gone.

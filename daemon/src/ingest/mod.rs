@@ -13,10 +13,14 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How many new connections, and how many events, may wait for the other side.
 const QUEUE_LEN: usize = 256;
+
+/// How often the cold side looks for events that did not ring.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection that is ready to be read.
 pub struct Established {
@@ -100,26 +104,11 @@ struct Shared {
 /// A pair of ends. The hot thread ends within its nap after `stop` is set.
 pub fn channel(stop: Arc<AtomicBool>) -> io::Result<(Remote, Local)> {
     let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Arc::new(Shared {
-        wake,
-        stop,
-        news: Notify::new(),
-    });
+    let shared = Arc::new(Shared { wake, stop, news: Notify::new() });
     let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
-    let remote = Remote {
-        connections,
-        events: events_out,
-        shared: shared.clone(),
-    };
-    Ok((
-        remote,
-        Local {
-            connections: connections_out,
-            events,
-            shared,
-        },
-    ))
+    let remote = Remote { connections, events: events_out, shared: shared.clone() };
+    Ok((remote, Local { connections: connections_out, events, shared }))
 }
 
 impl Remote {
@@ -136,7 +125,8 @@ impl Remote {
             if let Ok(event) = self.events.pop() {
                 return event;
             }
-            self.shared.news.notified().await;
+            // Only urgent events ring, since ringing is a system call of the hot thread. Others are found by looking.
+            let _ = tokio::time::timeout(LOOK, self.shared.news.notified()).await;
         }
     }
 }
@@ -146,21 +136,19 @@ impl Local {
         self.shared.stop.load(Acquire)
     }
 
-    /// Passes an event on; a malformed frame's is dropped when too many wait, for it is counted anyway.
-    fn tell(&mut self, event: Event) {
-        let urgent = matches!(event, Event::Closed { .. });
-        let mut event = Some(event);
-        // There is one `Closed` for each connection handed over, fewer than the queue holds, but malformed frames
-        // may have filled it. The cold side drains it as soon as it is rung.
-        while let Some(waiting) = event.take() {
-            match self.events.push(waiting) {
-                Err(rtrb::PushError::Full(back)) if urgent => {
-                    self.shared.news.notify_one();
-                    std::thread::yield_now();
-                    event = Some(back);
-                }
-                _ => {}
-            }
+    /// Reports a malformed frame, unless too many wait already: it is counted anyway.
+    fn report(&mut self, feed: usize, error: market::binance::DecodeError) {
+        let _ = self.events.push(Event::Malformed { feed, error });
+    }
+
+    /// Reports the end of a connection, and rings. Malformed frames may have filled the queue: the cold side empties
+    /// it as soon as it is rung.
+    fn report_closed(&mut self, feed: usize, reason: CloseReason) {
+        let mut event = Event::Closed { feed, reason };
+        while let Err(rtrb::PushError::Full(back)) = self.events.push(event) {
+            event = back;
+            self.shared.news.notify_one();
+            std::thread::yield_now();
         }
         self.shared.news.notify_one();
     }

@@ -191,21 +191,13 @@ impl Deframer {
         }
         // Refused by its header: nobody waits for the payload of a frame that will not be taken.
         let room = self.window.len() - 2 * MAX_HEADER_BYTES - MAX_CONTROL_BYTES;
-        let so_far = if self.text.is_some() {
-            self.message.len()
-        } else {
-            0
-        };
+        let so_far = if self.text.is_some() { self.message.len() } else { 0 };
         if opcode < 8 && len > (room - so_far) as u64 {
             return Err(WsError::TooLarge);
         }
         let start = self.unread.start + header_len;
         let payload = start..start + len as usize;
-        Ok((payload.end <= self.unread.end).then_some(Header {
-            last,
-            opcode,
-            payload,
-        }))
+        Ok((payload.end <= self.unread.end).then_some(Header { last, opcode, payload }))
     }
 
     fn control(&self, header: Header) -> Result<Event<'_>, WsError> {
@@ -249,11 +241,7 @@ impl Deframer {
 
     /// Moves what is still needed to the front of the window.
     fn move_forward(&mut self) {
-        let message = if self.text.is_some() {
-            self.message.clone()
-        } else {
-            0..0
-        };
+        let message = if self.text.is_some() { self.message.clone() } else { 0..0 };
         self.window.copy_within(message.clone(), 0);
         self.window.copy_within(self.unread.clone(), message.len());
         self.message = 0..message.len();
@@ -293,11 +281,6 @@ impl Framer {
         let mask = ((mixed ^ (mixed >> 31)) as u32).to_be_bytes();
         out.extend([0x80 | opcode, 0x80 | payload.len() as u8]);
         out.extend(mask);
-        out.extend(
-            payload
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(byte, mask)| byte ^ mask),
-        );
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     }
 }

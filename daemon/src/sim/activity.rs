@@ -36,11 +36,7 @@ pub(super) struct Activity {
 
 impl Activity {
     pub(super) fn new(orders_per_second: f64) -> Self {
-        Self {
-            mood: Mood::Calm,
-            calm_rate: orders_per_second / 1_000.0 / MEAN_PACE,
-            lean: 0.0,
-        }
+        Self { mood: Mood::Calm, calm_rate: orders_per_second / 1_000.0 / MEAN_PACE, lean: 0.0 }
     }
 
     /// Lives through one millisecond and tells how many orders arrive in it.
@@ -68,11 +64,7 @@ impl Activity {
 
     /// The direction of the moment, from -1 to 1: bursts are of one mind.
     pub(super) fn lean(&self) -> f64 {
-        if self.mood == Mood::Burst {
-            self.lean
-        } else {
-            self.lean * 0.2
-        }
+        if self.mood == Mood::Burst { self.lean } else { self.lean * 0.2 }
     }
 }
 
@@ -84,16 +76,12 @@ mod tests {
     fn the_mean_rate_is_the_one_asked_for_and_some_seconds_are_quiet() {
         for rate in [5.0, 40.0, 3_000.0] {
             let (mut activity, mut random) = (Activity::new(rate), Random::new(3, 0));
-            let seconds: Vec<u32> = (0..7_200)
-                .map(|_| (0..1_000).map(|_| activity.arrivals(&mut random)).sum())
-                .collect();
+            let seconds: Vec<u32> =
+                (0..7_200).map(|_| (0..1_000).map(|_| activity.arrivals(&mut random)).sum()).collect();
             let mean = f64::from(seconds.iter().sum::<u32>()) / 7_200.0;
             assert!((mean / rate - 1.0).abs() < 0.05, "asked for {rate}, got {mean}");
             let quiet = seconds.iter().filter(|&&orders| orders == 0).count();
-            assert!(
-                (20..720).contains(&quiet),
-                "{quiet} quiet seconds of 7200 at {rate}"
-            );
+            assert!((20..720).contains(&quiet), "{quiet} quiet seconds of 7200 at {rate}");
         }
     }
 }

@@ -41,11 +41,7 @@ pub(super) struct Book {
 impl Book {
     /// An empty book, whose first change will be number `update + 1`.
     pub(super) fn new(update: u64) -> Self {
-        Self {
-            bids: BTreeMap::new(),
-            asks: BTreeMap::new(),
-            update,
-        }
+        Self { bids: BTreeMap::new(), asks: BTreeMap::new(), update }
     }
 
     /// The id of the last change.
@@ -81,10 +77,7 @@ impl Book {
 
     /// The levels of a side, best first.
     pub(super) fn best_first(&self, side: Side) -> Box<dyn Iterator<Item = Level> + '_> {
-        let levels = self
-            .levels(side)
-            .iter()
-            .map(|(&price, &quantity)| (price, quantity));
+        let levels = self.levels(side).iter().map(|(&price, &quantity)| (price, quantity));
         match side {
             Side::Bid => Box::new(levels.rev()),
             Side::Ask => Box::new(levels),
@@ -98,19 +91,12 @@ impl Book {
     /// The level farthest from the other side.
     pub(super) fn worst(&self, side: Side) -> Option<Level> {
         let levels = self.levels(side);
-        let worst = if side == Side::Bid {
-            levels.first_key_value()
-        } else {
-            levels.last_key_value()
-        };
+        let worst = if side == Side::Bid { levels.first_key_value() } else { levels.last_key_value() };
         worst.map(|(&price, &quantity)| (price, quantity))
     }
 
     pub(super) fn top(&self) -> Option<Top> {
-        Some(Top {
-            bid: self.best(Side::Bid)?,
-            ask: self.best(Side::Ask)?,
-        })
+        Some(Top { bid: self.best(Side::Bid)?, ask: self.best(Side::Ask)? })
     }
 
     pub(super) fn len(&self, side: Side) -> usize {
@@ -122,11 +108,7 @@ impl Book {
     }
 
     fn levels_mut(&mut self, side: Side) -> &mut BTreeMap<i64, i64> {
-        if side == Side::Bid {
-            &mut self.bids
-        } else {
-            &mut self.asks
-        }
+        if side == Side::Bid { &mut self.bids } else { &mut self.asks }
     }
 }
 
@@ -141,11 +123,7 @@ pub(super) struct Changes {
 impl Changes {
     /// Begins at the book's present state.
     pub(super) fn since(book: &Book) -> Self {
-        Self {
-            sent_update: book.update(),
-            bids: BTreeSet::new(),
-            asks: BTreeSet::new(),
-        }
+        Self { sent_update: book.update(), bids: BTreeSet::new(), asks: BTreeSet::new() }
     }
 
     pub(super) fn touch(&mut self, side: Side, price: i64) {
@@ -164,21 +142,11 @@ impl Changes {
         let first_update = self.sent_update + 1;
         self.sent_update = book.update();
         let now = |side, price: &i64| (*price, book.quantity(side, *price));
-        let bids = self
-            .bids
-            .iter()
-            .rev()
-            .map(|price| now(Side::Bid, price))
-            .collect();
+        let bids = self.bids.iter().rev().map(|price| now(Side::Bid, price)).collect();
         let asks = self.asks.iter().map(|price| now(Side::Ask, price)).collect();
         self.bids.clear();
         self.asks.clear();
-        Some(Diff {
-            first_update,
-            last_update: book.update(),
-            bids,
-            asks,
-        })
+        Some(Diff { first_update, last_update: book.update(), bids, asks })
     }
 }
 
@@ -194,16 +162,7 @@ mod tests {
         assert!(!book.set(Side::Ask, 100, 1), "would cross");
         assert!(!book.set(Side::Bid, 100, 5), "no change");
         assert!(!book.set(Side::Bid, 99, 0), "nothing to remove");
-        assert_eq!(
-            (book.update(), book.top()),
-            (
-                9,
-                Some(Top {
-                    bid: (100, 5),
-                    ask: (101, 4)
-                })
-            )
-        );
+        assert_eq!((book.update(), book.top()), (9, Some(Top { bid: (100, 5), ask: (101, 4) })));
     }
 
     #[test]

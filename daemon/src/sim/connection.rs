@@ -34,20 +34,9 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 enum Stage {
-    Head {
-        stream: TcpStream,
-        received: Vec<u8>,
-        until: Instant,
-    },
-    Answer {
-        stream: TcpStream,
-        left: Vec<u8>,
-        until: Instant,
-    },
-    Linger {
-        stream: TcpStream,
-        until: Instant,
-    },
+    Head { stream: TcpStream, received: Vec<u8>, until: Instant },
+    Answer { stream: TcpStream, left: Vec<u8>, until: Instant },
+    Linger { stream: TcpStream, until: Instant },
     Session(Box<Session>),
     Over,
 }
@@ -56,14 +45,7 @@ impl Connection {
     pub(super) fn new(stream: TcpStream, refused: bool, now: Instant) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stage: Stage::Head {
-                stream,
-                received: Vec::new(),
-                until: now + PATIENCE,
-            },
-            refused,
-        })
+        Ok(Self { stage: Stage::Head { stream, received: Vec::new(), until: now + PATIENCE }, refused })
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -71,11 +53,7 @@ impl Connection {
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session> {
-        if let Stage::Session(session) = &mut self.stage {
-            Some(session)
-        } else {
-            None
-        }
+        if let Stage::Session(session) = &mut self.stage { Some(session) } else { None }
     }
 
     /// Ends the connection at once.
@@ -88,11 +66,7 @@ impl Connection {
     pub(super) fn turn(&mut self, venue: &Venue<'_>) {
         let now = venue.now;
         let ended: Option<String> = match &mut self.stage {
-            Stage::Head {
-                stream,
-                received,
-                until,
-            } => match fill(stream, received) {
+            Stage::Head { stream, received, until } => match fill(stream, received) {
                 Ok(more) if more && now < *until => return self.read_head(venue),
                 Ok(true) => return self.reply(408, "The request did not come in time.", now),
                 Ok(false) => Some("the client left before its request was complete".to_owned()),
@@ -108,10 +82,9 @@ impl Connection {
                 Ok(true) if now < *until => None,
                 _ => Some("answered".to_owned()),
             },
-            Stage::Session(session) => session
-                .turn(now, venue.market.now_ms(), venue.streams)
-                .err()
-                .map(|why| why.to_string()),
+            Stage::Session(session) => {
+                session.turn(now, venue.market.now_ms(), venue.streams).err().map(|why| why.to_string())
+            }
             Stage::Over => None,
         };
         if let Some(why) = ended {
@@ -133,11 +106,7 @@ impl Connection {
     fn serve(&mut self, request: &Request, venue: &Venue<'_>) {
         let now = venue.now;
         if self.refused {
-            return self.reply(
-                503,
-                "The simulated venue has no room for another connection.",
-                now,
-            );
+            return self.reply(503, "The simulated venue has no room for another connection.", now);
         }
         if request.method != "GET" {
             return self.reply(405, "The simulated venue answers GET requests only.", now);
@@ -154,10 +123,7 @@ impl Connection {
     }
 
     fn upgrade(&mut self, request: &Request, accept_key: &str, subscribed: Vec<bool>, venue: &Venue<'_>) {
-        let Stage::Head {
-            mut stream, received, ..
-        } = std::mem::replace(&mut self.stage, Stage::Over)
-        else {
+        let Stage::Head { mut stream, received, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
         // The first bytes of a connection always fit into the kernel's buffer.
@@ -176,11 +142,7 @@ impl Connection {
 
     fn answer(&mut self, left: Vec<u8>, now: Instant) {
         if let Stage::Head { stream, .. } = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Answer {
-                stream,
-                left,
-                until: now + PATIENCE,
-            };
+            self.stage = Stage::Answer { stream, left, until: now + PATIENCE };
         }
     }
 
@@ -189,10 +151,7 @@ impl Connection {
         if let Stage::Answer { stream, .. } = std::mem::replace(&mut self.stage, Stage::Over)
             && stream.shutdown(Shutdown::Write).is_ok()
         {
-            self.stage = Stage::Linger {
-                stream,
-                until: now + LINGER,
-            };
+            self.stage = Stage::Linger { stream, until: now + LINGER };
         }
     }
 }
@@ -203,9 +162,7 @@ fn wanted(request: &Request, streams: &Streams) -> Option<Result<Vec<bool>, Stri
         ("/ws" | "/stream", []) => "",
         ("/stream", [(name, value)]) if name == "streams" => value,
         ("/ws" | "/stream", _) => {
-            return Some(Err(
-                "The only parameter of a stream is 'streams', of /stream.".into()
-            ));
+            return Some(Err("The only parameter of a stream is 'streams', of /stream.".into()));
         }
         (path, query) => match path.strip_prefix("/ws/")? {
             names if query.is_empty() => names,

@@ -39,27 +39,16 @@ pub(super) fn parse(received: &[u8]) -> Result<Option<Request>, String> {
     Ok(Some(Request {
         method: head.method.unwrap_or("").to_owned(),
         path: unescape(path),
-        query: query
-            .split('&')
-            .filter(|text| !text.is_empty())
-            .map(pair)
-            .collect(),
+        query: query.split('&').filter(|text| !text.is_empty()).map(pair).collect(),
         accept_key: accept_key(head.headers),
         head_len,
     }))
 }
 
 fn accept_key(headers: &[httparse::Header<'_>]) -> Option<String> {
-    let value = |name: &str| {
-        headers
-            .iter()
-            .find(|h| h.name.eq_ignore_ascii_case(name))
-            .map(|h| h.value)
-    };
+    let value = |name: &str| headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value);
     let says = |name: &str, word: &str| {
-        let text = value(name)
-            .and_then(|value| str::from_utf8(value).ok())
-            .unwrap_or("");
+        let text = value(name).and_then(|value| str::from_utf8(value).ok()).unwrap_or("");
         text.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
     };
     let asks =
@@ -73,10 +62,8 @@ fn unescape(text: &str) -> String {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let hex = bytes
-            .get(i + 1..i + 3)
-            .filter(|_| bytes[i] == b'%')
-            .and_then(|hex| str::from_utf8(hex).ok());
+        let hex =
+            bytes.get(i + 1..i + 3).filter(|_| bytes[i] == b'%').and_then(|hex| str::from_utf8(hex).ok());
         if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             plain.push(byte);
             i += 3;
@@ -127,16 +114,10 @@ mod tests {
             assert_eq!(parse(&text[..cut]), Ok(None), "cut at {cut}");
         }
         let request = parse(text).unwrap().unwrap();
-        assert_eq!(
-            (request.path.as_str(), request.head_len),
-            ("/stream", text.len() - 4)
-        );
+        assert_eq!((request.path.as_str(), request.head_len), ("/stream", text.len() - 4));
         assert_eq!(
             request.query,
-            [
-                ("streams".to_owned(), "a@trade/b".to_owned()),
-                ("x".to_owned(), "%zz".to_owned())
-            ]
+            [("streams".to_owned(), "a@trade/b".to_owned()), ("x".to_owned(), "%zz".to_owned())]
         );
         assert_eq!(request.accept_key, None);
     }
@@ -148,19 +129,12 @@ mod tests {
             b"GET /ws HTTP/1.1\r\nHost: h\r\nupgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n\
             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         let request = parse(text).unwrap().unwrap();
-        assert_eq!(
-            request.accept_key.as_deref(),
-            Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        );
+        assert_eq!(request.accept_key.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
 
     #[test]
     fn what_is_no_request_is_refused_in_one_sentence() {
-        assert!(
-            parse(b"\x16\x03\x01\x02\x00 hello\r\n\r\n")
-                .unwrap_err()
-                .contains("not HTTP")
-        );
+        assert!(parse(b"\x16\x03\x01\x02\x00 hello\r\n\r\n").unwrap_err().contains("not HTTP"));
         let endless = format!("GET /{} HTTP/1.1\r\n", "x".repeat(MAX_HEAD));
         assert!(parse(endless.as_bytes()).unwrap_err().contains("exceeds"));
     }

@@ -144,35 +144,20 @@ mod tests {
     #[test]
     fn bars_close_once_and_stay_flat_without_trades() {
         let mut klines = Klines::new(500, 70);
-        let trade = Trade {
-            id: 5,
-            aggregate: 1,
-            price: 90,
-            quantity: 2,
-            time_ms: 700,
-            buyer_is_maker: false,
-        };
+        let trade =
+            Trade { id: 5, aggregate: 1, price: 90, quantity: 2, time_ms: 700, buyer_is_maker: false };
         klines.add(&trade);
         let mut closed = Vec::new();
         for time_ms in 501..=3_000 {
             klines.close_due(time_ms, |interval, bar| closed.push((interval, bar.clone())));
         }
         assert_eq!(
-            closed
-                .iter()
-                .map(|(i, bar)| (*i, bar.open_ms))
-                .collect::<Vec<_>>(),
+            closed.iter().map(|(i, bar)| (*i, bar.open_ms)).collect::<Vec<_>>(),
             [(0, 0), (0, 1_000), (0, 2_000)]
         );
         let (first, second) = (&closed[0].1, &closed[1].1);
-        assert_eq!(
-            (first.open, first.first_id, first.trades, first.quote),
-            (90, 5, 1, 180)
-        );
-        assert_eq!(
-            (second.open, second.close, second.first_id, second.last_id),
-            (90, 90, -1, -1)
-        );
+        assert_eq!((first.open, first.first_id, first.trades, first.quote), (90, 5, 1, 180));
+        assert_eq!((second.open, second.close, second.first_id, second.last_id), (90, 90, -1, -1));
         assert_eq!(klines.open()[1].trades, 1, "the minute goes on");
     }
 
@@ -181,11 +166,7 @@ mod tests {
         let mut klines = Klines::new(0, 1);
         (1..=5_000).for_each(|time_ms| klines.close_due(time_ms, |_, _| ()));
         let opens = |from, to, limit| {
-            klines
-                .range(0, from, to, limit)
-                .iter()
-                .map(|bar| bar.open_ms / 1_000)
-                .collect::<Vec<_>>()
+            klines.range(0, from, to, limit).iter().map(|bar| bar.open_ms / 1_000).collect::<Vec<_>>()
         };
         assert_eq!(opens(None, None, 2), [4, 5]);
         assert_eq!(opens(Some(1_000), None, 2), [1, 2]);

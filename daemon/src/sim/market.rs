@@ -47,10 +47,7 @@ impl AggTrade {
                     sum.trade.quantity += trade.quantity;
                     sum.last_id = trade.id;
                 }
-                _ => sums.push(Self {
-                    trade: *trade,
-                    last_id: trade.id,
-                }),
+                _ => sums.push(Self { trade: *trade, last_id: trade.id }),
             }
         }
         sums
@@ -104,10 +101,7 @@ impl Market {
     pub(super) fn new(seed: u64, specs: &[SymbolSpec], trades_per_second: f64, start_ms: i64) -> Self {
         let symbol =
             |(i, spec): (usize, &SymbolSpec)| Symbol::new(i, spec, seed, trades_per_second, start_ms);
-        Self {
-            symbols: specs.iter().enumerate().map(symbol).collect(),
-            now_ms: start_ms,
-        }
+        Self { symbols: specs.iter().enumerate().map(symbol).collect(), now_ms: start_ms }
     }
 
     /// Lives on to `now_ms` and appends what happened to `events`. Time that goes backwards does nothing.

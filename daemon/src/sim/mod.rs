@@ -81,16 +81,9 @@ impl SimConfig {
         }
         for (i, spec) in self.symbols.iter().enumerate() {
             let twice = self.symbols[..i].iter().any(|other| other.name() == spec.name());
-            let reason = if twice {
-                Some("it is there twice")
-            } else {
-                spec.fault()
-            };
+            let reason = if twice { Some("it is there twice") } else { spec.fault() };
             if let Some(reason) = reason {
-                return Err(SimError::Symbol {
-                    name: spec.name(),
-                    reason,
-                });
+                return Err(SimError::Symbol { name: spec.name(), reason });
             }
         }
         let setting = if !(0.0..=5_000.0).contains(&self.trades_per_second) {
@@ -220,10 +213,7 @@ impl Sim {
     /// Lives through the warm-up and starts to serve. From its return on, connections are accepted.
     pub fn start(config: SimConfig) -> Result<Self, SimError> {
         config.check()?;
-        let listen_error = |source| SimError::Listen {
-            address: config.listen,
-            source,
-        };
+        let listen_error = |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -235,11 +225,7 @@ impl Sim {
             .spawn(move || server.run(&stopped))
             .map_err(SimError::Thread)?;
         tracing::info!(%address, "simulated venue listening");
-        Ok(Self {
-            address,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { address, stop, thread: Some(thread) })
     }
 
     /// The address it listens on, its port resolved.

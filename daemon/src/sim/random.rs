@@ -16,9 +16,7 @@ impl Random {
     /// The stream of numbers number `stream` of this seed. Streams are independent of one another.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         let mut mix = splitmix64(&mut { seed }) ^ stream;
-        Self {
-            state: std::array::from_fn(|_| splitmix64(&mut mix)),
-        }
+        Self { state: std::array::from_fn(|_| splitmix64(&mut mix)) }
     }
 
     fn next(&mut self) -> u64 {
@@ -98,10 +96,7 @@ mod tests {
         let draws: Vec<f64> = (0..10_000).map(|_| random.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 10_000.0;
         let variance = draws.iter().map(|x| x * x).sum::<f64>() / 10_000.0;
-        assert!(
-            mean.abs() < 0.05 && (variance - 1.0).abs() < 0.05,
-            "mean {mean}, variance {variance}"
-        );
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.05, "mean {mean}, variance {variance}");
         let mut seen = [false; 7];
         (0..1_000).for_each(|_| seen[random.below(7) as usize] = true);
         assert_eq!(seen, [true; 7]);

@@ -75,9 +75,7 @@ impl<'q> Parameters<'q> {
     }
 
     fn required(&mut self, name: &'static str) -> Result<&'q str, RestError> {
-        self.text(name)
-            .filter(|value| !value.is_empty())
-            .ok_or(RestError::Missing(name))
+        self.text(name).filter(|value| !value.is_empty()).ok_or(RestError::Missing(name))
     }
 
     fn number(&mut self, name: &'static str) -> Result<Option<i64>, RestError> {
@@ -101,21 +99,13 @@ impl<'q> Parameters<'q> {
 
     fn symbol<'m>(&mut self, market: &'m Market) -> Result<&'m Symbol, RestError> {
         let name = self.required("symbol")?;
-        market
-            .symbols()
-            .iter()
-            .find(|symbol| symbol.spec().name() == name)
-            .ok_or(RestError::Symbol)
+        market.symbols().iter().find(|symbol| symbol.spec().name() == name).ok_or(RestError::Symbol)
     }
 
     /// Refuses what no one asked for, as a misspelt parameter.
     fn done(&self) -> Result<(), RestError> {
         let (read, sent) = (self.read, self.sent.len());
-        if read == sent {
-            Ok(())
-        } else {
-            Err(RestError::Unread { read, sent })
-        }
+        if read == sent { Ok(()) } else { Err(RestError::Unread { read, sent }) }
     }
 }
 
@@ -144,12 +134,7 @@ fn klines(market: &Market, parameters: &mut Parameters<'_>) -> Result<String, Re
     let limit = parameters.limit(500, 1_000)?;
     parameters.done()?;
     // `Timeframe::ALL` lists the variants in their own order.
-    Ok(wire::kline_rows(&symbol.klines().range(
-        interval as usize,
-        from_ms,
-        to_ms,
-        limit,
-    )))
+    Ok(wire::kline_rows(&symbol.klines().range(interval as usize, from_ms, to_ms, limit)))
 }
 
 fn trades(market: &Market, parameters: &mut Parameters<'_>) -> Result<String, RestError> {
@@ -172,9 +157,7 @@ fn agg_trades(market: &Market, parameters: &mut Parameters<'_>) -> Result<String
     let first = kept.partition_point(|trade| {
         from_id.is_some_and(|id| trade.aggregate < id) || from_ms.is_some_and(|from| trade.time_ms < from)
     });
-    let end = kept
-        .partition_point(|trade| to_ms.is_none_or(|to| trade.time_ms <= to))
-        .max(first);
+    let end = kept.partition_point(|trade| to_ms.is_none_or(|to| trade.time_ms <= to)).max(first);
     let mut sums = AggTrade::of(kept.range(first..end));
     // The oldest kept trade may be the rest of an aggregate whose beginning is forgotten.
     if first == 0 && !sums.is_empty() && kept.front().is_some_and(|trade| trade.id != symbol.first_trade()) {
@@ -189,11 +172,7 @@ fn agg_trades(market: &Market, parameters: &mut Parameters<'_>) -> Result<String
 }
 
 fn exchange_info(market: &Market, parameters: &mut Parameters<'_>) -> Result<String, RestError> {
-    let one = if parameters.sent.is_empty() {
-        None
-    } else {
-        Some(parameters.symbol(market)?.spec().name())
-    };
+    let one = if parameters.sent.is_empty() { None } else { Some(parameters.symbol(market)?.spec().name()) };
     parameters.done()?;
     let wanted = market
         .symbols()

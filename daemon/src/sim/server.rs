@@ -66,19 +66,11 @@ impl Server {
             self.accept(now);
             let now_ms = utc_ms();
             while self.market.now_ms() < now_ms && !stop.load(Ordering::Relaxed) {
-                self.market
-                    .step(now_ms.min(self.market.now_ms() + CATCH_UP_MS), &mut events);
+                self.market.step(now_ms.min(self.market.now_ms() + CATCH_UP_MS), &mut events);
                 events.drain(..).for_each(|event| self.tell(&event));
             }
-            let venue = Venue {
-                market: &self.market,
-                streams: &self.streams,
-                limits: self.limits,
-                now,
-            };
-            self.connections
-                .iter_mut()
-                .for_each(|connection| connection.turn(&venue));
+            let venue = Venue { market: &self.market, streams: &self.streams, limits: self.limits, now };
+            self.connections.iter_mut().for_each(|connection| connection.turn(&venue));
             self.connections.retain(|connection| !connection.is_over());
             thread::sleep(TURN.saturating_sub(now.elapsed()));
         }
@@ -128,7 +120,5 @@ impl Server {
 
 /// The wall clock, in ms since the Unix epoch.
 fn utc_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -126,10 +126,7 @@ impl Session {
             return Ok(());
         }
         self.closing = Some(now);
-        pending(self.socket.close(Some(CloseFrame {
-            code,
-            reason: reason.into(),
-        })))?;
+        pending(self.socket.close(Some(CloseFrame { code, reason: reason.into() })))?;
         pending(self.socket.flush())
     }
 
@@ -184,11 +181,7 @@ impl Session {
             return Ok(());
         }
         self.next_ping = now + self.limits.ping_interval;
-        if self
-            .unanswered
-            .front()
-            .is_some_and(|(sent, _)| now - *sent >= 3 * self.limits.ping_interval)
-        {
+        if self.unanswered.front().is_some_and(|(sent, _)| now - *sent >= 3 * self.limits.ping_interval) {
             return self.close(CloseCode::Policy, "Pong timeout", now);
         }
         let payload = Bytes::from(now_ms.to_string());
@@ -255,9 +248,7 @@ impl ControlError {
 /// The answer to a control request, which it carries out.
 fn control(request: &[u8], streams: &Streams, subscribed: &mut [bool], combined: &mut bool) -> String {
     let request = serde_json::from_slice::<Value>(request);
-    let id = request
-        .as_ref()
-        .map_or(Value::Null, |request| request["id"].clone());
+    let id = request.as_ref().map_or(Value::Null, |request| request["id"].clone());
     let good_id = match &id {
         Value::Null | Value::Number(_) => id.is_null() || id.is_u64(),
         Value::String(text) => text.chars().count() <= 36,
@@ -293,10 +284,9 @@ fn carry_out(
             }
             Ok(Value::Null)
         }
-        "LIST_SUBSCRIPTIONS" => Ok((0..streams.len())
-            .filter(|&i| subscribed[i])
-            .map(|i| streams.name(i))
-            .collect()),
+        "LIST_SUBSCRIPTIONS" => {
+            Ok((0..streams.len()).filter(|&i| subscribed[i]).map(|i| streams.name(i)).collect())
+        }
         "SET_PROPERTY" | "GET_PROPERTY" => {
             match request["params"][0].as_str() {
                 Some("combined") => {}
@@ -314,15 +304,10 @@ fn carry_out(
 }
 
 fn named(params: &Value, streams: &Streams) -> Result<Vec<usize>, ControlError> {
-    let names = params
-        .as_array()
-        .filter(|names| !names.is_empty())
-        .ok_or(ControlError::Params)?;
+    let names = params.as_array().filter(|names| !names.is_empty()).ok_or(ControlError::Params)?;
     let find = |name: &Value| {
         let name = name.as_str().ok_or(ControlError::Params)?;
-        streams
-            .find(name)
-            .ok_or_else(|| ControlError::Stream(name.to_owned()))
+        streams.find(name).ok_or_else(|| ControlError::Stream(name.to_owned()))
     };
     names.iter().map(find).collect()
 }
@@ -341,10 +326,7 @@ mod tests {
         let subscribe = r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","adausdt@kline_1M"],"id":1}"#;
         assert_eq!(ask(subscribe), r#"{"result":null,"id":1}"#);
         let list = r#"{"method":"LIST_SUBSCRIPTIONS","id":"x"}"#;
-        assert_eq!(
-            ask(list),
-            r#"{"result":["btcusdt@trade","adausdt@kline_1M"],"id":"x"}"#
-        );
+        assert_eq!(ask(list), r#"{"result":["btcusdt@trade","adausdt@kline_1M"],"id":"x"}"#);
         ask(r#"{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":2}"#);
         let half_bad = r#"{"method":"SUBSCRIBE","params":["btcusdt@depth","nosuch@trade"],"id":3}"#;
         assert!(
@@ -373,10 +355,7 @@ mod tests {
             ("{", 3),
         ] {
             let answer = ask(bad);
-            assert!(
-                answer.starts_with(&format!(r#"{{"error":{{"code":{code},"#)),
-                "{bad} got {answer}"
-            );
+            assert!(answer.starts_with(&format!(r#"{{"error":{{"code":{code},"#)), "{bad} got {answer}");
         }
     }
 }

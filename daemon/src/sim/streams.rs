@@ -24,11 +24,7 @@ impl Streams {
             let symbol = spec.name().to_ascii_lowercase();
             let plain = ["trade", "aggTrade", "bookTicker", "depth@100ms", "depth"];
             names.extend(plain.iter().map(|topic| format!("{symbol}@{topic}")));
-            names.extend(
-                Timeframe::ALL
-                    .iter()
-                    .map(|interval| format!("{symbol}@kline_{interval}")),
-            );
+            names.extend(Timeframe::ALL.iter().map(|interval| format!("{symbol}@kline_{interval}")));
         }
         Self { names }
     }

@@ -185,11 +185,7 @@ impl Symbol {
         let ask = bid + tick;
         for (side, limit) in [(Side::Ask, ask), (Side::Bid, bid)] {
             let passed = |price: i64| {
-                if side == Side::Ask {
-                    price < limit
-                } else {
-                    price > limit
-                }
+                if side == Side::Ask { price < limit } else { price > limit }
             };
             while let Some((price, _)) = self.book.best(side).filter(|&(price, _)| passed(price)) {
                 self.set(side, price, 0);
@@ -209,11 +205,7 @@ impl Symbol {
     /// One maker puts a level in, changes one or withdraws one; mostly near the top. More come than go, and
     /// the farthest make room for them, or orders would hollow out the book behind its top.
     fn change_level(&mut self) {
-        let side = if self.random.chance(0.5) {
-            Side::Bid
-        } else {
-            Side::Ask
-        };
+        let side = if self.random.chance(0.5) { Side::Bid } else { Side::Ask };
         let depth = self.random.heavy() * 4.0;
         let quantity = self.quantity(1.0);
         let Some((best, _)) = self.book.best(side) else {
@@ -222,11 +214,7 @@ impl Symbol {
         let act = self.random.below(5);
         if act < 2 {
             let away = (depth * self.mean_gap() as f64) as i64 * self.spec.tick;
-            let price = if side == Side::Bid {
-                best - away
-            } else {
-                best + away
-            };
+            let price = if side == Side::Bid { best - away } else { best + away };
             if price >= self.spec.tick {
                 self.set(side, price, quantity);
             }
@@ -258,11 +246,7 @@ impl Symbol {
     /// Puts a level a random gap behind `price`, where none is and there is room.
     fn set_behind(&mut self, side: Side, price: i64, quantity: i64) {
         let gap = self.gap();
-        let price = if side == Side::Bid {
-            price - gap
-        } else {
-            price + gap
-        };
+        let price = if side == Side::Bid { price - gap } else { price + gap };
         if price >= self.spec.tick && self.book.quantity(side, price) == 0 {
             self.set(side, price, quantity);
         }
@@ -293,24 +277,13 @@ impl Symbol {
     }
 
     fn tell(&self, time_ms: i64, happening: Happening, events: &mut Vec<Event>) {
-        events.push(Event {
-            symbol: self.index,
-            time_ms,
-            happening,
-        });
+        events.push(Event { symbol: self.index, time_ms, happening });
     }
 
     fn tell_quote(&mut self, now_ms: i64, events: &mut Vec<Event>) {
         if let Some(top) = self.book.top().filter(|top| self.told != Some(*top)) {
             self.told = Some(top);
-            self.tell(
-                now_ms,
-                Happening::Quote {
-                    update: self.book.update(),
-                    top,
-                },
-                events,
-            );
+            self.tell(now_ms, Happening::Quote { update: self.book.update(), top }, events);
         }
     }
 
@@ -332,16 +305,8 @@ impl Symbol {
     fn close_bars(&mut self, now_ms: i64, events: &mut Vec<Event>) {
         let symbol = self.index;
         self.klines.close_due(now_ms, |interval, bar| {
-            let happening = Happening::Kline {
-                interval,
-                bar: bar.clone(),
-                closed: true,
-            };
-            events.push(Event {
-                symbol,
-                time_ms: now_ms,
-                happening,
-            });
+            let happening = Happening::Kline { interval, bar: bar.clone(), closed: true };
+            events.push(Event { symbol, time_ms: now_ms, happening });
         });
     }
 
@@ -353,15 +318,7 @@ impl Symbol {
         }
         for (interval, bar) in self.klines.open().iter().enumerate() {
             if Timeframe::ALL[interval] != Timeframe::S1 && bar.open_ms != now_ms {
-                self.tell(
-                    now_ms,
-                    Happening::Kline {
-                        interval,
-                        bar: bar.clone(),
-                        closed: false,
-                    },
-                    events,
-                );
+                self.tell(now_ms, Happening::Kline { interval, bar: bar.clone(), closed: false }, events);
             }
         }
     }

@@ -50,9 +50,8 @@ impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for List<I> {
 }
 
 fn levels(levels: &[Level]) -> String {
-    let texts = levels
-        .iter()
-        .map(|&(price, quantity)| format!(r#"["{}","{}"]"#, Fixed(price), Fixed(quantity)));
+    let texts =
+        levels.iter().map(|&(price, quantity)| format!(r#"["{}","{}"]"#, Fixed(price), Fixed(quantity)));
     List(texts).to_string()
 }
 
@@ -70,11 +69,9 @@ pub(super) fn frame(symbol: &str, event: &Event) -> String {
             Fixed(top.ask.1),
         ),
         Happening::Depth(_, diff) => depth_frame(symbol, time_ms, diff),
-        Happening::Kline {
-            interval,
-            bar,
-            closed,
-        } => kline_frame(symbol, time_ms, Timeframe::ALL[*interval], bar, *closed),
+        Happening::Kline { interval, bar, closed } => {
+            kline_frame(symbol, time_ms, Timeframe::ALL[*interval], bar, *closed)
+        }
     }
 }
 
@@ -147,11 +144,7 @@ fn kline_frame(symbol: &str, time_ms: i64, interval: Timeframe, bar: &Bar, close
 
 /// The REST snapshot of a book.
 pub(super) fn snapshot(update: u64, bids: &[Level], asks: &[Level]) -> String {
-    format!(
-        r#"{{"lastUpdateId":{update},"bids":{},"asks":{}}}"#,
-        levels(bids),
-        levels(asks)
-    )
+    format!(r#"{{"lastUpdateId":{update},"bids":{},"asks":{}}}"#, levels(bids), levels(asks))
 }
 
 /// The REST rows of klines: Binance's twelve columns.
@@ -212,11 +205,8 @@ pub(super) fn agg_trade_rows(sums: &[AggTrade]) -> String {
 pub(super) fn exchange_info<'s>(now_ms: i64, symbols: impl Iterator<Item = &'s Symbol> + Clone) -> String {
     let symbols = symbols.map(|symbol| {
         let spec = symbol.spec();
-        let (tick, lot, most) = (
-            Fixed(spec.tick),
-            Fixed(spec.lot),
-            Fixed(spec.typical_quantity * 100 / spec.lot * spec.lot),
-        );
+        let (tick, lot, most) =
+            (Fixed(spec.tick), Fixed(spec.lot), Fixed(spec.typical_quantity * 100 / spec.lot * spec.lot));
         format!(
             concat!(
                 r#"{{"symbol":"{}","status":"TRADING","baseAsset":"{}","baseAssetPrecision":8,"#,
@@ -252,14 +242,7 @@ mod tests {
     use super::*;
 
     fn text(happening: Happening) -> String {
-        frame(
-            "BTCUSDT",
-            &Event {
-                symbol: 0,
-                time_ms: 1_700_000_000_000,
-                happening,
-            },
-        )
+        frame("BTCUSDT", &Event { symbol: 0, time_ms: 1_700_000_000_000, happening })
     }
 
     /// Field names, their order and the number format are those of recorded Binance frames.
@@ -281,20 +264,12 @@ mod tests {
             text(Happening::AggTrade(AggTrade { trade, last_id: 9 })),
             r#"{"e":"aggTrade","E":1700000000000,"s":"BTCUSDT","a":3,"p":"60123.45000000","q":"0.02000000","f":7,"l":9,"T":1699999999999,"m":true,"M":true}"#
         );
-        let top = Top {
-            bid: (150_000_000, 1),
-            ask: (150_000_001, 200_000_000),
-        };
+        let top = Top { bid: (150_000_000, 1), ask: (150_000_001, 200_000_000) };
         assert_eq!(
             text(Happening::Quote { update: 5, top }),
             r#"{"u":5,"s":"BTCUSDT","b":"1.50000000","B":"0.00000001","a":"1.50000001","A":"2.00000000"}"#
         );
-        let diff = Diff {
-            first_update: 4,
-            last_update: 5,
-            bids: vec![(150_000_000, 0)],
-            asks: vec![],
-        };
+        let diff = Diff { first_update: 4, last_update: 5, bids: vec![(150_000_000, 0)], asks: vec![] };
         assert_eq!(
             text(Happening::Depth(super::super::market::Pace::Fast, diff)),
             r#"{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":4,"u":5,"b":[["1.50000000","0.00000000"]],"a":[]}"#
@@ -319,11 +294,7 @@ mod tests {
             buy_quote: 292_340_700_000_000_000,
         };
         assert_eq!(
-            text(Happening::Kline {
-                interval: 1,
-                bar: bar.clone(),
-                closed: false
-            }),
+            text(Happening::Kline { interval: 1, bar: bar.clone(), closed: false }),
             concat!(
                 r#"{"e":"kline","E":1700000000000,"s":"BTCUSDT","k":{"t":1700000040000,"T":1700000099999,"#,
                 r#""s":"BTCUSDT","i":"1m","f":4000001,"L":4000030,"o":"0.41170000","c":"0.41180000","#,

@@ -63,15 +63,9 @@ fn http(sim: &Sim, request: &str) -> (u16, Value) {
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Length: "))
-        .unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
     assert_eq!(length, body.len().to_string());
-    (
-        head.split(' ').nth(1).unwrap().parse().unwrap(),
-        serde_json::from_str(body).unwrap(),
-    )
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
 fn get(sim: &Sim, target: &str) -> (u16, Value) {
@@ -85,19 +79,14 @@ fn streams_come_raw_combined_and_on_subscription() {
     let mut raw = connect(&sim, "/ws/btcusdt@trade/btcusdt@bookTicker");
     let seen: Vec<Value> = (0..200).map(|_| next(&mut raw)).collect();
     assert!(
-        seen.iter()
-            .all(|frame| frame["s"] == "BTCUSDT" && (frame["e"] == "trade" || frame["e"].is_null()))
+        seen.iter().all(|frame| frame["s"] == "BTCUSDT" && (frame["e"] == "trade" || frame["e"].is_null()))
     );
     assert!(seen.iter().any(|frame| frame["e"] == "trade") && seen.iter().any(|frame| frame["e"].is_null()));
 
     let mut combined = connect(&sim, "/stream?streams=ethusdt%40aggTrade/solusdt@kline_1s");
     let seen: Vec<Value> = (0..20).map(|_| next(&mut combined)).collect();
     for frame in &seen {
-        let stream = if frame["data"]["e"] == "kline" {
-            "solusdt@kline_1s"
-        } else {
-            "ethusdt@aggTrade"
-        };
+        let stream = if frame["data"]["e"] == "kline" { "solusdt@kline_1s" } else { "ethusdt@aggTrade" };
         assert_eq!(frame["stream"], stream);
     }
 
@@ -112,9 +101,7 @@ fn streams_come_raw_combined_and_on_subscription() {
     assert_eq!(ask(&mut later, "nonsense")["error"]["code"], 3);
 
     raw.close(None).unwrap();
-    let closed = std::iter::repeat_with(|| raw.read())
-        .find_map(Result::err)
-        .unwrap();
+    let closed = std::iter::repeat_with(|| raw.read()).find_map(Result::err).unwrap();
     assert!(matches!(closed, tungstenite::Error::ConnectionClosed), "{closed}");
 }
 
@@ -162,10 +149,7 @@ fn a_client_that_sends_too_much_or_nonsense_is_told_why() {
     for _ in 0..6 {
         eager.send(Message::Pong("x".into())).unwrap();
     }
-    assert_eq!(
-        goodbye(&mut eager),
-        (CloseCode::Policy, "Too many requests".to_owned())
-    );
+    assert_eq!(goodbye(&mut eager), (CloseCode::Policy, "Too many requests".to_owned()));
 
     let mut large = connect(&sim, "/ws");
     let _ = large.send(Message::text("x".repeat(100_000))); // The server may close while this is under way.
@@ -197,12 +181,7 @@ fn rest_answers_agree_with_the_streams() {
     let (status, rows) = get(&sim, "/api/v3/klines?symbol=BTCUSDT&interval=1s&limit=10");
     assert_eq!((status, rows.as_array().unwrap().len()), (200, 10));
     for bar in &bars {
-        let row = rows
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row[0] == bar["t"])
-            .unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row[0] == bar["t"]).unwrap();
         let fields = ["t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B"];
         assert_eq!(*row, Value::from_iter(fields.map(|field| bar[field].clone())));
     }
@@ -212,29 +191,15 @@ fn rest_answers_agree_with_the_streams() {
 
     let trade = trade.unwrap();
     let (_, trades) = get(&sim, "/api/v3/trades?symbol=BTCUSDT&limit=1000");
-    let row = trades
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["id"] == trade["t"])
-        .unwrap();
-    assert_eq!(
-        [&row["price"], &row["qty"], &row["time"]],
-        [&trade["p"], &trade["q"], &trade["T"]]
-    );
+    let row = trades.as_array().unwrap().iter().find(|row| row["id"] == trade["t"]).unwrap();
+    assert_eq!([&row["price"], &row["qty"], &row["time"]], [&trade["p"], &trade["q"], &trade["T"]]);
     let (_, sums) = get(&sim, "/api/v3/aggTrades?symbol=BTCUSDT&limit=3");
     let target = format!("/api/v3/aggTrades?symbol=BTCUSDT&fromId={}&limit=3", sums[0]["a"]);
     assert_eq!(get(&sim, &target).1, sums);
     let (_, info) = get(&sim, "/api/v3/exchangeInfo?symbol=ADAUSDT");
     assert_eq!(info["symbols"].as_array().unwrap().len(), 1);
     assert_eq!(info["symbols"][0]["filters"][0]["tickSize"], "0.00010000");
-    assert_eq!(
-        get(&sim, "/api/v3/exchangeInfo").1["symbols"]
-            .as_array()
-            .unwrap()
-            .len(),
-        4
-    );
+    assert_eq!(get(&sim, "/api/v3/exchangeInfo").1["symbols"].as_array().unwrap().len(), 4);
     assert!(get(&sim, "/api/v3/time").1["serverTime"].as_i64().unwrap() > super::START_MS);
 }
 
@@ -248,16 +213,8 @@ fn bad_requests_get_binances_codes() {
         ("/api/v3/depth?symbol=BTCUSDT&limit=0", 400, -1130),
         ("/api/v3/depth?symbol=BTCUSDT&limt=5", 400, -1104),
         ("/api/v3/klines?symbol=BTCUSDT&interval=2s", 400, -1120),
-        (
-            "/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime=99999999999999999999",
-            400,
-            -1130,
-        ),
-        (
-            "/api/v3/aggTrades?symbol=BTCUSDT&fromId=1&startTime=1",
-            400,
-            -1130,
-        ),
+        ("/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime=99999999999999999999", 400, -1130),
+        ("/api/v3/aggTrades?symbol=BTCUSDT&fromId=1&startTime=1", 400, -1130),
         ("/api/v4/nothing", 404, -1),
         ("/ws/btcusdt@trade", 426, -1),
         ("/stream?strems=btcusdt@trade", 400, -1),
@@ -268,10 +225,7 @@ fn bad_requests_get_binances_codes() {
     }
     assert_eq!(http(&sim, "POST /api/v3/time HTTP/1.1\r\nHost: h\r\n\r\n").0, 405);
     assert_eq!(http(&sim, "\x16\x03\x01 hello\r\n\r\n").0, 400);
-    assert_eq!(
-        http(&sim, &format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000))).0,
-        400
-    );
+    assert_eq!(http(&sim, &format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000))).0, 400);
 }
 
 /// With room for two, a third is refused, until the client that never reads has been dropped.
@@ -297,16 +251,9 @@ fn a_client_that_never_reads_is_dropped_while_another_goes_on() {
     let since = Instant::now();
     let mut last = next(&mut reads)["k"]["t"].as_i64().unwrap();
     while get(&sim, "/api/v3/time").0 == 503 {
-        assert!(
-            since.elapsed() < Duration::from_secs(30),
-            "the client that never reads is still there"
-        );
+        assert!(since.elapsed() < Duration::from_secs(30), "the client that never reads is still there");
         let bar = next(&mut reads);
-        assert_eq!(
-            bar["k"]["t"].as_i64().unwrap(),
-            last + 1_000,
-            "the reader misses nothing"
-        );
+        assert_eq!(bar["k"]["t"].as_i64().unwrap(), last + 1_000, "the reader misses nothing");
         last += 1_000;
     }
 }

@@ -10,10 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 
 fn frames(events: &[Event]) -> Vec<String> {
     let specs = SymbolSpec::defaults();
-    events
-        .iter()
-        .map(|event| wire::frame(&specs[event.symbol].name(), event))
-        .collect()
+    events.iter().map(|event| wire::frame(&specs[event.symbol].name(), event)).collect()
 }
 
 #[test]
@@ -38,11 +35,7 @@ struct Told {
 impl Told {
     fn read(frame: &Value) -> Self {
         let (price, base) = (fixed(&frame["p"]), fixed(&frame["q"]));
-        assert_eq!(
-            price * base % 100_000_000,
-            0,
-            "a quote volume with more than eight decimals"
-        );
+        assert_eq!(price * base % 100_000_000, 0, "a quote volume with more than eight decimals");
         Self {
             id: frame["t"].as_i64().unwrap(),
             time: frame["T"].as_i64().unwrap(),
@@ -87,11 +80,8 @@ fn klines_are_what_the_trades_make() {
     let events = events(1, millis, 100);
     let mut quiet = 0;
     for (symbol, spec) in specs.iter().enumerate() {
-        let told: Vec<Value> = events
-            .iter()
-            .filter(|e| e.symbol == symbol)
-            .map(|e| words(e, &specs))
-            .collect();
+        let told: Vec<Value> =
+            events.iter().filter(|e| e.symbol == symbol).map(|e| words(e, &specs)).collect();
         let (mut trades, mut closed) = (Vec::new(), HashSet::new());
         for frame in &told {
             match frame["e"].as_str() {
@@ -117,12 +107,7 @@ fn klines_are_what_the_trades_make() {
             }
         }
         let count = |interval: &str| closed.iter().filter(|(i, _)| i == interval).count();
-        assert_eq!(
-            (count("1s"), count("1m"), count("5m"), count("1h")),
-            (250, 4, 1, 1),
-            "{}",
-            spec.name()
-        );
+        assert_eq!((count("1s"), count("1m"), count("5m"), count("1h")), (250, 4, 1, 1), "{}", spec.name());
     }
     assert!(quiet > 10, "only {quiet} quiet seconds in all");
 }
@@ -146,23 +131,14 @@ fn the_documented_way_to_keep_a_book_works() {
     let mut told = Vec::new();
     market.step(START_MS + 5_033, &mut told);
     let snapshot = |market: &Market, symbol: &str, limit: &str| -> Value {
-        let query = [
-            ("symbol".to_owned(), symbol.to_owned()),
-            ("limit".to_owned(), limit.to_owned()),
-        ];
+        let query = [("symbol".to_owned(), symbol.to_owned()), ("limit".to_owned(), limit.to_owned())];
         let (status, body) = rest::answer(market, "/api/v3/depth", &query);
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).unwrap()
     };
-    let seeds: Vec<Value> = specs
-        .iter()
-        .map(|spec| snapshot(&market, &spec.name(), "5000"))
-        .collect();
+    let seeds: Vec<Value> = specs.iter().map(|spec| snapshot(&market, &spec.name(), "5000")).collect();
     let shallow = snapshot(&market, "BTCUSDT", "5");
-    assert_eq!(
-        shallow["bids"].as_array().unwrap(),
-        &seeds[0]["bids"].as_array().unwrap()[..5]
-    );
+    assert_eq!(shallow["bids"].as_array().unwrap(), &seeds[0]["bids"].as_array().unwrap()[..5]);
     market.step(START_MS + 120_000, &mut told);
 
     for (symbol, seed) in seeds.iter().enumerate() {
@@ -184,11 +160,7 @@ fn the_documented_way_to_keep_a_book_works() {
                         }
                         let contains_next = first <= at + 1 && at < last;
                         assert!(
-                            if applied == 0 {
-                                contains_next
-                            } else {
-                                first == at + 1
-                            },
+                            if applied == 0 { contains_next } else { first == at + 1 },
                             "{at} to {first}"
                         );
                         apply(&mut bids, &frame["b"]);
@@ -203,10 +175,7 @@ fn the_documented_way_to_keep_a_book_works() {
                     _ => {}
                 }
             }
-            assert!(
-                applied > if pace_is_fast { 900 } else { 100 },
-                "only {applied} diffs"
-            );
+            assert!(applied > if pace_is_fast { 900 } else { 100 }, "only {applied} diffs");
         }
     }
 }
@@ -242,11 +211,7 @@ fn trades_are_contiguous_clustered_and_at_the_touch() {
     for symbol in 0..specs.len() {
         let (mut quote, mut last, mut sums) = (Value::Null, Value::Null, Vec::new());
         let (mut count, mut shared) = (0u32, 0u32);
-        for frame in events
-            .iter()
-            .filter(|event| event.symbol == symbol)
-            .map(|event| words(event, &specs))
-        {
+        for frame in events.iter().filter(|event| event.symbol == symbol).map(|event| words(event, &specs)) {
             if frame["e"].is_null() {
                 assert!(quote.is_null() || frame["u"].as_u64() > quote["u"].as_u64());
                 assert!(fixed(&frame["b"]) < fixed(&frame["a"]), "crossed");
@@ -256,17 +221,9 @@ fn trades_are_contiguous_clustered_and_at_the_touch() {
                 assert!(last.is_null() || frame["T"].as_i64() >= last["T"].as_i64());
                 let (price, sold) = (fixed(&frame["p"]), frame["m"] == json!(true));
                 let touch = quote.is_null()
-                    || if sold {
-                        price <= fixed(&quote["b"])
-                    } else {
-                        price >= fixed(&quote["a"])
-                    };
+                    || if sold { price <= fixed(&quote["b"]) } else { price >= fixed(&quote["a"]) };
                 assert!(touch, "{frame} against {quote}");
-                let jump = if last.is_null() {
-                    0
-                } else {
-                    (price - fixed(&last["p"])).abs()
-                };
+                let jump = if last.is_null() { 0 } else { (price - fixed(&last["p"])).abs() };
                 assert!(jump * 200 < price, "the book is hollow: {frame} after {last}");
                 shared += u32::from(last["T"] == frame["T"]);
                 count += 1;
@@ -275,26 +232,15 @@ fn trades_are_contiguous_clustered_and_at_the_touch() {
                 sums.push(frame);
             }
         }
-        let spans: Vec<_> = sums
-            .iter()
-            .map(|s| (s["f"].as_i64().unwrap(), s["l"].as_i64().unwrap()))
-            .collect();
-        assert!(
-            spans.windows(2).all(|pair| pair[1].0 == pair[0].1 + 1),
-            "aggregates leave no trade out"
-        );
+        let spans: Vec<_> =
+            sums.iter().map(|s| (s["f"].as_i64().unwrap(), s["l"].as_i64().unwrap())).collect();
+        assert!(spans.windows(2).all(|pair| pair[1].0 == pair[0].1 + 1), "aggregates leave no trade out");
         assert_eq!(spans.last().unwrap().1, last["t"].as_i64().unwrap());
-        assert!(
-            sums.windows(2)
-                .all(|s| s[1]["a"].as_i64().unwrap() == s[0]["a"].as_i64().unwrap() + 1)
-        );
+        assert!(sums.windows(2).all(|s| s[1]["a"].as_i64().unwrap() == s[0]["a"].as_i64().unwrap() + 1));
         let rate = f64::from(count) / (minutes * 60) as f64;
         assert!((20.0..30.0).contains(&rate), "{rate} trades a second");
         let share = f64::from(shared) / f64::from(count);
-        assert!(
-            (0.55..0.75).contains(&share),
-            "{share} of the trades share their millisecond"
-        );
+        assert!((0.55..0.75).contains(&share), "{share} of the trades share their millisecond");
     }
 }
 
