@@ -35,7 +35,7 @@ fn ours_once(frames: &[Vec<u8>]) -> anyhow::Result<u64> {
     let status = Arc::new(StatusWriter::create(0, 0)?);
     let instrument = (Instrument::new(Venue::Binance, "BTCUSDT"), vec![Timeframe::S1, Timeframe::M1]);
     let plan = FeedPlan { venue: Venue::Binance, instruments: vec![instrument] };
-    let mut engine = Engine::new(&[plan], 2_000, false, status, chartd::now_ns)?;
+    let mut engine = Engine::new(&[plan], 2_000, 2_000, false, status, chartd::now_ns)?;
     let started = Instant::now();
     for frame in frames {
         let verdict = engine.frame(0, frame, 0);

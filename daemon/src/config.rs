@@ -6,7 +6,7 @@ use crate::ingest::connect::Endpoint;
 use crate::rt::{Threads, Wait};
 use chart::{MAX_SIZE, Theme};
 use jiff::tz::TimeZone;
-use market::{ChartName, Timeframe, Venue, decimal};
+use market::{ChartName, MAX_SYMBOL_BYTES, Timeframe, Venue, decimal, is_symbol};
 use serde::{Deserialize, Deserializer, de};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -15,8 +15,6 @@ use std::str::FromStr;
 
 /// The most symbols of one feed: Binance allows 1,024 streams on a connection.
 const MAX_SYMBOLS: usize = 128;
-/// The longest symbol.
-const MAX_SYMBOL_BYTES: usize = 32;
 
 /// A whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -194,7 +192,11 @@ impl Config {
         let mut sources = HashSet::new();
         for feed in &self.feeds {
             feed.endpoint(&[])?;
+            let mut own = HashSet::new();
             for symbol in &feed.symbols {
+                if !own.insert(symbol) {
+                    return Err(format!("{}:{symbol} is named twice in its feed", feed.venue));
+                }
                 if !sources.insert((feed.venue, symbol)) {
                     return Err(format!("{}:{symbol} comes from two feeds", feed.venue));
                 }
@@ -247,8 +249,7 @@ impl TryFrom<String> for Source {
 }
 
 fn check_symbol(symbol: &str) -> Result<(), String> {
-    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
-    if symbol.is_empty() || symbol.len() > MAX_SYMBOL_BYTES || !symbol.chars().all(known) {
+    if !is_symbol(symbol.as_bytes()) {
         return Err(format!(
             "'{symbol}' is not a symbol: 1 to {MAX_SYMBOL_BYTES} letters, digits, / - _ or ."
         ));
@@ -308,7 +309,10 @@ fn bars<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 }
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<[u32; 2], D::Error> {
-    let sides = <[i64; 2]>::deserialize(from)?;
+    let sides = Vec::<i64>::deserialize(from)?;
+    let sides = <[i64; 2]>::try_from(sides).map_err(|sides| {
+        de::Error::custom(format!("a size is [width, height], not {} numbers", sides.len()))
+    })?;
     let fits = sides.iter().all(|side| (1..=i64::from(MAX_SIZE)).contains(side));
     if !fits {
         let [width, height] = sides;

@@ -20,6 +20,10 @@ use std::sync::Arc;
 /// How many ticks the ring in shared memory keeps.
 const TICK_CAPACITY: usize = 1 << 14;
 
+/// No single message moves the venue's clock ahead by more than this: a wrong digit would close, and in time forget,
+/// every candle. A second message that agrees is believed.
+const LONGEST_LEAP_MS: i64 = 24 * 3_600_000;
+
 /// One feed: a venue and the instruments that come from it over one connection.
 #[derive(Debug, Clone)]
 pub struct FeedPlan {
@@ -70,6 +74,8 @@ struct Feed {
     watermark_ms: i64,
     /// No series has anything to close before this.
     deadline_ms: i64,
+    /// Where a message has put the clock that nobody believes yet.
+    leap_ms: Option<i64>,
 }
 
 /// An instrument and what is known of it.
@@ -104,11 +110,12 @@ struct LiveSeries {
 }
 
 impl Engine {
-    /// Makes the market segment and all series, each of which keeps `bars` candles. `now_ns` stamps candles when
-    /// they become visible.
+    /// Makes the market segment and all series, each of which keeps `bars` candles; the newest `published` of them
+    /// are in the segment. `now_ns` stamps candles when they become visible.
     pub fn new(
         plans: &[FeedPlan],
         bars: usize,
+        published: usize,
         huge_pages: bool,
         status: Arc<StatusWriter>,
         now_ns: fn() -> u64,
@@ -117,7 +124,7 @@ impl Engine {
             instruments: Vec::new(),
             series: Vec::new(),
             tick_capacity: TICK_CAPACITY,
-            candle_capacity: bars,
+            candle_capacity: published.min(bars),
         };
         let feeds = plans.iter().map(|feed| Feed::new(feed, bars, &mut plan)).collect();
         let market = MarketWriter::create(&plan, huge_pages)?;
@@ -193,10 +200,21 @@ impl Feed {
             let sequence = TradeSequence::default();
             instruments.push(Tracked { place, sequence, last_trade_ms: i64::MIN, doubt: None, series });
         }
-        Self { venue: plan.venue, table, instruments, watermark_ms: i64::MIN, deadline_ms: i64::MIN }
+        Self {
+            venue: plan.venue,
+            table,
+            instruments,
+            watermark_ms: i64::MIN,
+            deadline_ms: i64::MIN,
+            leap_ms: None,
+        }
     }
 
     fn take(&mut self, message: Message<'_>, output: &mut Output) -> Verdict {
+        if !self.believes(&message) {
+            let what = "its time is more than a day ahead of all before, and no other message agrees yet";
+            return Verdict::Malformed(DecodeError::Field { offset: 0, what });
+        }
         match message {
             Message::Trade { instrument, event_ms, trade } => {
                 let tracked = &mut self.instruments[usize::from(instrument.0)];
@@ -219,7 +237,7 @@ impl Feed {
             Message::Kline { instrument, event_ms, kline } => {
                 if kline.closed {
                     self.instruments[usize::from(instrument.0)].compare_later(kline, output);
-                    self.deadline_ms = self.deadline_ms.min(kline.timeframe.end_ms(kline.open_ms) + GRACE_MS);
+                    self.deadline_ms = self.deadline_ms.min(compared_at(&kline));
                 }
                 self.advance(event_ms, output);
             }
@@ -230,6 +248,21 @@ impl Feed {
             Message::UnknownSymbol(_) | Message::Unknown => return Verdict::Unknown,
         }
         Verdict::Decoded
+    }
+
+    /// Whether the message's time can be believed. See [`LONGEST_LEAP_MS`].
+    fn believes(&mut self, message: &Message<'_>) -> bool {
+        let time_ms = match message {
+            Message::Trade { event_ms, trade, .. } => trade.time_ms.max(*event_ms),
+            Message::Kline { event_ms, .. } | Message::Depth { event_ms, .. } => *event_ms,
+            _ => return true,
+        };
+        let near = |other: i64| time_ms.saturating_sub(other).abs() <= LONGEST_LEAP_MS;
+        let believed = self.watermark_ms == i64::MIN
+            || time_ms <= self.watermark_ms.saturating_add(LONGEST_LEAP_MS)
+            || self.leap_ms.is_some_and(near);
+        self.leap_ms = (!believed).then_some(time_ms);
+        believed
     }
 
     /// Moves the venue's clock, and closes what it has passed.
@@ -297,7 +330,7 @@ impl Tracked {
 
     fn deadline_ms(&self) -> i64 {
         let of = |live: &LiveSeries| {
-            let kline = live.kline.map_or(i64::MAX, |k| k.timeframe.end_ms(k.open_ms) + GRACE_MS);
+            let kline = live.kline.as_ref().map_or(i64::MAX, compared_at);
             match live.bars.next_deadline_ms() {
                 i64::MIN => kline, // An empty series closes nothing.
                 bars => bars.min(kline),
@@ -323,13 +356,21 @@ impl Tracked {
     }
 }
 
+/// The first watermark with which a bar as long as the venue's candle is closed.
+fn compared_at(kline: &Kline) -> i64 {
+    kline.timeframe.end_ms(kline.open_ms) + GRACE_MS + 1
+}
+
 impl LiveSeries {
     fn publish(&mut self, venue_ms: i64, output: &mut Output) {
         let changes = self.bars.take_changes();
         if changes.is_empty() {
             return;
         }
-        for number in changes.clone() {
+        let numbers = self.bars.numbers();
+        let published =
+            numbers.start.max(numbers.end.saturating_sub(output.market.candle_capacity()))..numbers.end;
+        for number in changes.start.max(published.start)..changes.end {
             if let Some(bar) = self.bars.get(number) {
                 output.market.candle(self.place, &record_of(number, bar));
             }
@@ -338,14 +379,14 @@ impl LiveSeries {
         self.published_end = changes.end;
         let (receive_ns, now_ns) = (output.receive_ns, (output.now_ns)());
         let origin = Origin { venue_ms, receive_ns, now_ns };
-        output.market.commit(self.place, self.bars.numbers(), only_newest, origin);
+        output.market.commit(self.place, published, only_newest, origin);
         output.status.recorder(Stage::ReceiveToCandle).record(now_ns.saturating_sub(receive_ns));
     }
 
     /// Compares the venue's closed candle with ours, once ours is closed by `watermark_ms`.
     fn compare(&mut self, watermark_ms: i64, output: &mut Output) {
         let Some(kline) = self.kline else { return };
-        if kline.timeframe.end_ms(kline.open_ms) > watermark_ms.saturating_sub(GRACE_MS) {
+        if watermark_ms < compared_at(&kline) {
             return;
         }
         self.kline = None;

@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use chart::Theme;
 use flate2::read::MultiGzDecoder;
 use market::binance::{self, Message};
-use market::{ChartName, Instrument, Instruments, Timeframe, Venue, decimal};
+use market::{ChartName, Instrument, Instruments, Timeframe, Venue, decimal, is_symbol};
 use shm::status::{Counter, StatusReader, StatusWriter};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const MAX_LINE_BYTES: usize = 16 << 20;
 /// How many bars of each series are kept for the report: a day of seconds, and eleven more.
 const BARS: usize = 1_000_000;
+/// How many of them are in shared memory: more than fit on the widest chart.
+const PUBLISHED: usize = 8_192;
 /// The most malformed lines that are printed; all are counted.
 const MAX_COMPLAINTS: u64 = 10;
 /// At full speed, how often frames are drawn.
@@ -59,16 +61,13 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
         replay.venue
     );
     let symbols = find_symbols(&replay.files)?;
-    if symbols.is_empty() {
-        bail!("no file holds a {} trade, so there is nothing to draw", replay.venue);
-    }
     let instruments: Vec<_> = symbols
         .iter()
         .map(|symbol| (Instrument::new(replay.venue, symbol.clone()), replay.timeframes.clone()))
         .collect();
     let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
     let plan = FeedPlan { venue: replay.venue, instruments };
-    let mut engine = Engine::new(&[plan], BARS, false, status.clone(), now_ns)?;
+    let mut engine = Engine::new(&[plan], BARS, PUBLISHED, false, status.clone(), now_ns)?;
     let charts: Vec<_> = charts(replay, &symbols);
     let market = engine.market().reader_fd()?;
     let mut renderer = Renderer::new(&charts, market, false, status.clone(), now_ns)?;
@@ -77,6 +76,7 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
     let lines = play(replay, &mut engine, &mut renderer)?;
     renderer.step();
     let seconds = started.elapsed().as_secs_f64();
+    ensure_nothing_forgotten(&engine, &charts)?;
 
     if let Some(path) = &replay.candles {
         write_file(path, |out| write_candles(out, &engine, &charts))?;
@@ -126,7 +126,7 @@ fn play(replay: &Replay, engine: &mut Engine, renderer: &mut Renderer) -> anyhow
                     complaints += 1;
                     if complaints <= MAX_COMPLAINTS {
                         progress.clear();
-                        eprintln!("chartd: {}, line {number}: {error}", path.display());
+                        eprintln!("chartd: {}, line {number}: malformed frame: {error}", path.display());
                     }
                 }
                 Verdict::Decoded if replay.speed.is_some() || drawn.elapsed() >= DRAW_EVERY => {
@@ -145,20 +145,49 @@ fn play(replay: &Replay, engine: &mut Engine, renderer: &mut Renderer) -> anyhow
     Ok(lines)
 }
 
-/// The symbols that the files hold trades of.
+/// Candles that are silently missing from a report would be a lie.
+fn ensure_nothing_forgotten(engine: &Engine, charts: &[ChartPlan]) -> anyhow::Result<()> {
+    for ChartPlan { name, .. } in charts {
+        let first =
+            engine.series(name.venue, &name.symbol, name.timeframe).map_or(0, |bars| bars.numbers().start);
+        ensure!(
+            first == 0,
+            "{name} has {first} bars more than the {BARS} that are kept; replay a shorter part"
+        );
+    }
+    Ok(())
+}
+
+/// The symbols that the files hold trades of. At least one, or the error says what the files hold instead.
 fn find_symbols(files: &[PathBuf]) -> anyhow::Result<BTreeSet<String>> {
     let (nothing_known, mut found) = (Instruments::default(), BTreeSet::new());
+    let mut complaint = None;
     for path in files {
         let mut reader = Lines::open(path)?;
-        while let Some((_, line)) = reader.next_line()? {
+        while let Some((number, line)) = reader.next_line()? {
             let (_, frame) = split_stamp(line);
-            if let Ok(Message::UnknownSymbol(symbol)) = binance::decode(frame, &nothing_known)
-                && let Ok(symbol) = std::str::from_utf8(symbol)
-                && !found.contains(symbol)
-            {
-                found.insert(symbol.to_owned());
-                ensure!(found.len() <= 64, "the files hold more than 64 symbols; split them");
+            match binance::decode(frame, &nothing_known) {
+                Ok(Message::UnknownSymbol(symbol)) if is_symbol(symbol) => {
+                    // A symbol is ASCII, so nothing is lost.
+                    let symbol = String::from_utf8_lossy(symbol);
+                    if !found.contains(symbol.as_ref()) {
+                        found.insert(symbol.into_owned());
+                        ensure!(found.len() <= 64, "the files hold more than 64 symbols; split them");
+                    }
+                }
+                Err(error) if complaint.is_none() => complaint = Some((path, number, error)),
+                _ => {}
             }
+        }
+    }
+    if found.is_empty() {
+        let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+        let names = names.join(", ");
+        match complaint {
+            Some((path, number, error)) => {
+                bail!("no trade in {names}; {}, line {number}: malformed frame: {error}", path.display())
+            }
+            None => bail!("no trade in {names}, so there is nothing to draw"),
         }
     }
     Ok(found)
@@ -213,7 +242,18 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        ensure!(!path.is_dir(), "{} is a folder; replaying journals is not implemented yet", path.display());
+        let is = |kind: fn(&std::fs::Metadata) -> bool| path.metadata().is_ok_and(|data| kind(&data));
+        ensure!(
+            !is(|data| data.is_dir()),
+            "{} is a folder; replaying journals is not implemented yet",
+            path.display()
+        );
+        // Opening a pipe would wait, and what it gives could not be read twice.
+        ensure!(
+            !path.exists() || is(|data| data.is_file()),
+            "{} is not a file; write what it gives to a file first, since replay reads it twice",
+            path.display()
+        );
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let start = file.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
@@ -328,7 +368,7 @@ fn write_frames(dir: &Path, renderer: &Renderer) -> anyhow::Result<()> {
     for (name, picture) in renderer.pictures() {
         // The name was made from a chart's name, so it reads back.
         let stem = name.parse::<ChartName>().map_or(name, |name| name.file_stem());
-        write_file(&dir.join(stem).with_extension("png"), |out| chart::png::write(picture, out))?;
+        write_file(&dir.join(stem + ".png"), |out| chart::png::write(picture, out))?;
     }
     Ok(())
 }

@@ -57,7 +57,8 @@ impl Service {
         let http = config.http.map(listen).transpose()?;
         let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
         let huge_pages = config.realtime.huge_pages;
-        let engine = Engine::new(&feed_plans(config), config.bars, huge_pages, status.clone(), now_ns)?;
+        let engine =
+            Engine::new(&feed_plans(config), config.bars, config.bars, huge_pages, status.clone(), now_ns)?;
         let market = engine.market().reader_fd()?;
         let renderer =
             Renderer::new(&chart_plans(config), market.try_clone()?, huge_pages, status.clone(), now_ns)?;

@@ -45,6 +45,16 @@ impl FromStr for Venue {
     }
 }
 
+/// The longest symbol.
+pub const MAX_SYMBOL_BYTES: usize = 32;
+
+/// Whether a text can be a symbol: 1 to [`MAX_SYMBOL_BYTES`] letters, digits, `/`, `-`, `_` or `.`. Symbols go into file
+/// names and CSV columns, so nothing else may come from a feed.
+pub fn is_symbol(text: &[u8]) -> bool {
+    let known = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'-' | b'_' | b'.');
+    (1..=MAX_SYMBOL_BYTES).contains(&text.len()) && text.iter().all(known)
+}
+
 /// Something that trades on a venue, and the scale of its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instrument {
@@ -124,13 +134,10 @@ pub struct ChartName {
 }
 
 impl ChartName {
-    /// The name as a file name without extension: `binance_BTCUSDT_1m`. Signs other than letters, digits, `.` and
-    /// `-` become `-`.
+    /// The name as a file name without extension: `binance_BTCUSDT_1m`. A slash becomes a plus, which symbols do not
+    /// have; see [`is_symbol`].
     pub fn file_stem(&self) -> String {
-        let keep = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }
-        };
-        let symbol: String = self.symbol.chars().map(keep).collect();
+        let symbol = self.symbol.replace('/', "+");
         // The month's name differs from the minute's only in case, which some file systems do not keep.
         let timeframe = if self.timeframe == Timeframe::Month { "1month" } else { self.timeframe.name() };
         format!("{}_{symbol}_{timeframe}", self.venue)
@@ -159,8 +166,8 @@ impl FromStr for ChartName {
         let (venue, rest) = text.split_once(':').ok_or_else(|| error("it has no ':'".into()))?;
         // Some venues' symbols contain a slash, so the timeframe follows the last one.
         let (symbol, timeframe) = rest.rsplit_once('/').ok_or_else(|| error("it has no '/'".into()))?;
-        if symbol.is_empty() {
-            return Err(error("its symbol is empty".into()));
+        if !is_symbol(symbol.as_bytes()) {
+            return Err(error("its symbol is not 1 to 32 letters, digits, / - _ or .".into()));
         }
         Ok(Self {
             venue: venue.parse().map_err(error)?,
@@ -181,13 +188,13 @@ mod tests {
         for text in ["binance:BTCUSDT/1m", "kraken:BTC/USD/1M", "coinbase:BTC-USD/1s"] {
             assert_eq!(text.parse::<ChartName>().unwrap().to_string(), text);
         }
-        assert_eq!("kraken:BTC/USD/1M".parse::<ChartName>().unwrap().file_stem(), "kraken_BTC-USD_1month");
+        assert_eq!("kraken:BTC/USD/1M".parse::<ChartName>().unwrap().file_stem(), "kraken_BTC+USD_1month");
         for (text, why) in [
             ("BTCUSDT/1m", "it has no ':'"),
             ("binance:BTCUSDT", "it has no '/'"),
             ("nyse:X/1m", "'nyse' is not a venue"),
             ("binance:X/9m", "'9m' is not a timeframe"),
-            ("binance:/1m", "its symbol is empty"),
+            ("binance:/1m", "its symbol is not 1 to 32"),
         ] {
             let error = text.parse::<ChartName>().unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

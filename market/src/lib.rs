@@ -20,7 +20,9 @@ mod timeframe;
 mod trade;
 
 pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
-pub use instrument::{ChartName, ChartNameError, Instrument, InstrumentId, Instruments, Venue};
+pub use instrument::{
+    ChartName, ChartNameError, Instrument, InstrumentId, Instruments, MAX_SYMBOL_BYTES, Venue, is_symbol,
+};
 pub use sequence::{Integrity, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};
 pub use timeframe::{Timeframe, TimeframeError, civil_date};

@@ -68,7 +68,7 @@ impl Series {
         self.bars.iter()
     }
 
-    /// The numbers of the bars kept. A bar's number never changes.
+    /// The numbers of the bars kept. A bar's number never changes, so the first of them tells how many are forgotten.
     pub fn numbers(&self) -> Range<u64> {
         self.first_number..self.first_number + self.bars.len() as u64
     }
@@ -96,7 +96,7 @@ impl Series {
             Some(last) if open_ms < last.open_ms => self.amend(open_ms, &news),
             Some(last) if open_ms == last.open_ms => {
                 let index = self.bars.len() - 1;
-                let was_closed = self.closed_at() <= self.watermark_ms;
+                let was_closed = self.closed_at() < self.watermark_ms;
                 let last = &mut self.bars[index];
                 last.absorb(&news);
                 // A quiet bar that trades after all is a traded one; `absorb` has seen to that.
@@ -122,23 +122,23 @@ impl Series {
         self.watermark_ms = time_ms;
         while let Some(last) = self.bars.back() {
             let next_ms = self.timeframe.end_ms(last.open_ms);
-            if self.timeframe.end_ms(next_ms) + GRACE_MS > time_ms {
+            if self.timeframe.end_ms(next_ms) + GRACE_MS >= time_ms {
                 break;
             }
-            if self.skips_ahead(self.timeframe.open_ms(time_ms - GRACE_MS)) {
-                self.restart();
+            let open_ms = self.timeframe.open_ms(time_ms - GRACE_MS);
+            if self.skipped_bars(open_ms) > self.capacity as i64 {
+                self.restart(open_ms);
                 break;
             }
             self.push_empty(next_ms);
         }
     }
 
-    /// When the newest bar closes, or the one after it, whichever a watermark reaches first: until then
-    /// [`Series::watermark`] changes nothing.
+    /// The first watermark with which [`Series::watermark`] changes a bar; the least of all times before there is one.
     pub fn next_deadline_ms(&self) -> i64 {
-        self.bars
-            .back()
-            .map_or(i64::MIN, |last| self.timeframe.end_ms(self.timeframe.end_ms(last.open_ms)) + GRACE_MS)
+        let deadline =
+            |last: &Candle| self.timeframe.end_ms(self.timeframe.end_ms(last.open_ms)) + GRACE_MS + 1;
+        self.bars.back().map_or(i64::MIN, deadline)
     }
 
     /// Declares that trades may be missing in `span_ms`. Every bar that overlaps it, now or later, is a gap.
@@ -150,7 +150,7 @@ impl Series {
             let bar = &self.bars[index];
             let end_ms = self.timeframe.end_ms(bar.open_ms);
             if bar.open_ms < span_ms.end && span_ms.start < end_ms && bar.state != CandleState::Gap {
-                let closed = end_ms + GRACE_MS <= self.watermark_ms || index + 1 < self.bars.len();
+                let closed = end_ms + GRACE_MS < self.watermark_ms || index + 1 < self.bars.len();
                 self.bars[index].doubt(CandleState::Gap);
                 self.bars[index].rev += u32::from(closed);
                 self.touch(index);
@@ -164,7 +164,7 @@ impl Series {
         self.forget_old_gap();
     }
 
-    /// When the newest bar counts as closed.
+    /// The watermark past which the newest bar counts as closed.
     fn closed_at(&self) -> i64 {
         self.bars.back().map_or(i64::MAX, |last| self.timeframe.end_ms(last.open_ms) + GRACE_MS)
     }
@@ -200,8 +200,8 @@ impl Series {
 
     /// Appends the empty bars between the newest one and the one that opens at `open_ms`.
     fn extend_to(&mut self, open_ms: i64) {
-        if self.skips_ahead(open_ms) {
-            self.restart();
+        if self.skipped_bars(open_ms) > self.capacity as i64 {
+            self.restart(open_ms);
         }
         while let Some(last) = self.bars.back() {
             let next_ms = self.timeframe.end_ms(last.open_ms);
@@ -212,17 +212,18 @@ impl Series {
         }
     }
 
-    /// Whether so many bars lie between the newest one and `open_ms` that all bars kept now would be forgotten.
-    fn skips_ahead(&self, open_ms: i64) -> bool {
-        let (Some(last), Some(first)) = (self.bars.back(), self.bars.front()) else {
-            return false;
-        };
-        let shortest_ms = self.timeframe.end_ms(first.open_ms) - first.open_ms;
-        (open_ms - last.open_ms) / shortest_ms > self.capacity as i64 + 1
+    /// How many bars lie between the newest one and the one that opens at `open_ms`; about as many, for months.
+    fn skipped_bars(&self, open_ms: i64) -> i64 {
+        let Some(last) = self.bars.back() else { return 0 };
+        let next_ms = self.timeframe.end_ms(last.open_ms);
+        (open_ms - next_ms) / (next_ms - last.open_ms)
     }
 
-    fn restart(&mut self) {
-        self.first_number += self.bars.len() as u64;
+    /// Forgets all bars, for as many lie between them and the one that opens at `open_ms` as are kept. Those in
+    /// between are numbered and forgotten, too.
+    fn restart(&mut self, open_ms: i64) {
+        let skipped = self.skipped_bars(open_ms).max(0) as u64;
+        self.first_number += self.bars.len() as u64 + skipped;
         self.bars.clear();
         self.changed_from = None;
     }

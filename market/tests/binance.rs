@@ -84,10 +84,15 @@ fn malformed_frames_say_where_and_why() {
     const PRICE: &str = r#""p":"61837.63000000""#;
     for (from, to, reason) in [
         (PRICE, r#""p":"|-1.0""#, "the number is negative"),
+        (PRICE, r#""p":"|0.0""#, "a trade has a price and a quantity above zero"),
         (PRICE, r#""p":"|1e5""#, "this is not a plain decimal number"),
         (PRICE, r#""p":"|1.000000001""#, "the number has more decimal places than the instrument"),
         (PRICE, r#""p":"|99999999999999""#, "the number is too large for the instrument's scale"),
-        (r#""T":1723161255342"#, r#""T":|1723161255342000"#, "the time is not in milliseconds"),
+        (
+            r#""T":1723161255342"#,
+            r#""T":|1723161255342000"#,
+            "the time is not in milliseconds since 1970, or from the year 2100 on",
+        ),
         (r#""m":true"#, r#""m":|1"#, "expected true or false"),
         (r#""t":3735683259"#, r#""t":|-5"#, "expected a whole number of 64 bits"),
         (r#""t":3735683259"#, r#""t":|18446744073709551615"#, "the trade ids are out of order"),

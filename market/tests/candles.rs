@@ -106,9 +106,10 @@ fn a_bar_closes_by_the_watermark_and_a_late_trade_amends_it() {
     let mut series = Series::new(Timeframe::S1, CAPACITY);
     series.watermark(900);
     series.trade(&trade(1, 1_000, 100, 1));
-    series.watermark(3_499);
-    assert_eq!(series.bars().len(), 1, "2000..3000 may still trade until 3500");
+    assert_eq!(series.next_deadline_ms(), 3_501);
     series.watermark(3_500);
+    assert_eq!(series.bars().len(), 1, "2000..3000 may still trade until 3500");
+    series.watermark(3_501);
     let states: Vec<_> = series.bars().map(|bar| (bar.open_ms, bar.state, bar.close())).collect();
     assert_eq!(states, [(1_000, CandleState::Traded, Some(100)), (2_000, CandleState::Quiet, Some(100))]);
 
@@ -160,6 +161,7 @@ fn a_leap_in_time_is_bounded_by_the_capacity() {
     series.trade(&trade(1, 0, 100, 1));
     series.trade(&trade(2, 250_000_000_000_000, 101, 1));
     assert_eq!(series.bars().len(), 1);
+    assert_eq!(series.numbers(), 250_000_000_000..250_000_000_001, "what lies between is numbered");
     series.watermark(253_000_000_000_000);
     assert!(series.bars().len() <= 10);
 }

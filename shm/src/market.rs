@@ -310,9 +310,9 @@ impl MarketWriter {
         self.segment.reader_fd()
     }
 
-    /// The size of the segment's memory pages.
-    pub fn page_bytes(&self) -> usize {
-        self.segment.page_bytes()
+    /// How many candles each series keeps.
+    pub fn candle_capacity(&self) -> u64 {
+        self.header.candle_capacity
     }
 
     /// Appends a tick to the ring, over the oldest one.

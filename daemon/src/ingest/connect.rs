@@ -40,20 +40,26 @@ impl Endpoint {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => {
-                (host, port.parse().map_err(|_| format!("'{port}' in '{url}' is not a port"))?)
+                let number = port.parse().ok().filter(|port| *port != 0);
+                (host, number.ok_or_else(|| format!("'{port}' in '{url}' is not a port"))?)
             }
             _ => (authority, if tls { 443 } else { 80 }),
         };
-        if host.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("'{url}' names no host"));
+        if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("'{url}' has a blank in it"));
         }
+        let host = match host.strip_prefix('[') {
+            Some(v6) => v6.strip_suffix(']').filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()),
+            None => Some(host).filter(|host| !host.is_empty() && !host.contains(['[', ']'])),
+        };
+        let host = host.ok_or_else(|| format!("'{url}' names no host"))?;
         let path = path.trim_end_matches('/');
         let target = match venue {
             Venue::Binance => format!("/{path}/stream?streams={}", binance_streams(symbols, klines)),
             other => return Err(format!("feeds of {other} are not implemented yet; binance is")),
         };
         let target = target.replace("//", "/");
-        Ok(Self { tls, host: host.trim_matches(['[', ']']).to_owned(), port, target })
+        Ok(Self { tls, host: host.to_owned(), port, target })
     }
 }
 
@@ -254,7 +260,9 @@ mod tests {
         assert_eq!(endpoint("ws://127.0.0.1:9001/"), Ok(expected(false, "127.0.0.1", 9001, "")));
         assert_eq!(endpoint("ws://[::1]:9001/a/b"), Ok(expected(false, "::1", 9001, "/a/b")));
         assert_eq!(endpoint("wss://host"), Ok(expected(true, "host", 443, "")));
-        for bad in ["http://x", "ws://", "ws://x:y", "ws://x:99999", "ws://a b"] {
+        for bad in
+            ["http://x", "ws://", "ws://x:y", "ws://x:99999", "ws://x:0", "ws://a b", "ws://[::1", "ws://[x]"]
+        {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
     }

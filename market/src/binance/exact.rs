@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
         self.boolean()?;
         self.eat(b"}")?;
         let trade = Trade { first_id: id, last_id: id, time_ms, price, qty, taker };
-        let sound = i128::from(price) * i128::from(qty) < MAX_TRADE_VALUE;
+        let sound = price > 0 && qty > 0 && i128::from(price) * i128::from(qty) < MAX_TRADE_VALUE;
         sound.then_some(Message::Trade { instrument, event_ms, trade })
     }
 

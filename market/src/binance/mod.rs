@@ -155,8 +155,9 @@ impl DecodeError {
     }
 }
 
-/// Times beyond the year 9999 are refused: they would be a unit error, as microseconds for milliseconds.
-const MAX_TIME_MS: u64 = 253_402_300_799_999;
+/// Times from the year 2100 on are refused. They would be a unit error, as microseconds for milliseconds, or a wrong
+/// year that would push all candles out of memory.
+const MAX_TIME_MS: u64 = 4_102_444_799_999;
 
 /// The product of a trade's price and quantity is below this, so that the sum of 2^31 trades fits in an `i128`.
 const MAX_TRADE_VALUE: i128 = 1 << 96;
@@ -369,6 +370,9 @@ impl<'a> Decoder<'a, '_> {
         if last_id < first_id || last_id == u64::MAX {
             return Err(self.field(last, "the trade ids are out of order"));
         }
+        if price == 0 || qty == 0 {
+            return Err(self.field(fields.price, "a trade has a price and a quantity above zero"));
+        }
         if i128::from(price) * i128::from(qty) >= MAX_TRADE_VALUE {
             return Err(self.field(fields.qty, "price times quantity is beyond any market"));
         }
@@ -477,7 +481,9 @@ impl<'a> Decoder<'a, '_> {
     fn time(&self, span: Option<Span>) -> Result<i64, DecodeError> {
         match self.unsigned(span, "a time is missing")? {
             time_ms @ ..=MAX_TIME_MS => Ok(time_ms as i64),
-            _ => Err(self.field(span, "the time is not in milliseconds")),
+            _ => {
+                Err(self.field(span, "the time is not in milliseconds since 1970, or from the year 2100 on"))
+            }
         }
     }
 
