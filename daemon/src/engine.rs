@@ -309,7 +309,10 @@ impl Tracked {
     /// Where the trades between the last one and one at `time_ms` may lie.
     fn span_of_missing(&self, time_ms: i64) -> Range<i64> {
         let (from, until) = match self.doubt {
-            Some(doubt) => (doubt.from_ms, doubt.until_ms.unwrap_or(time_ms)),
+            // The venue's clock runs ahead of its trades, by less than the grace.
+            Some(doubt) => {
+                (self.last_trade_ms.max(doubt.from_ms - GRACE_MS), doubt.until_ms.unwrap_or(time_ms))
+            }
             None => (self.last_trade_ms, time_ms),
         };
         from..until.max(from + 1)

@@ -280,15 +280,15 @@ async fn keep_connected(remote: &mut Remote, feeds: &[Link]) -> anyhow::Result<(
         let retry = tokio::select! {
             event = remote.next_event() => match event {
                 Event::Closed { feed, reason } => {
-                    tracing::warn!("{}: connection lost: {reason}", feeds[feed].endpoint.host);
+                    tracing::warn!("{}: connection lost: {reason}", feeds[feed].endpoint);
                     Some(feed)
                 }
                 Event::Malformed { feed, error } => {
                     malformed += 1;
                     // Ever more rarely, so that a broken feed does not fill the log.
                     if malformed.is_power_of_two() {
-                        let host = &feeds[feed].endpoint.host;
-                        tracing::warn!("{host}: malformed frame, the {malformed}th reported: {error}");
+                        let endpoint = &feeds[feed].endpoint;
+                        tracing::warn!("{endpoint}: malformed frame, the {malformed}th reported: {error}");
                     }
                     None
                 }
@@ -297,7 +297,7 @@ async fn keep_connected(remote: &mut Remote, feeds: &[Link]) -> anyhow::Result<(
                 let (feed, outcome) = finished.context("a connection attempt panicked")?;
                 match outcome {
                     Ok(established) => {
-                        tracing::info!("{}: connected", feeds[feed].endpoint.host);
+                        tracing::info!("{}: connected", feeds[feed].endpoint);
                         backoffs[feed].connected();
                         (!remote.hand_over(established)).then_some(feed)
                     }
@@ -311,7 +311,7 @@ async fn keep_connected(remote: &mut Remote, feeds: &[Link]) -> anyhow::Result<(
         if let Some(feed) = retry {
             let random = std::hash::RandomState::new().build_hasher().finish();
             let pause = backoffs[feed].pause(random);
-            tracing::info!("{}: connecting again in {} ms", feeds[feed].endpoint.host, pause.as_millis());
+            tracing::info!("{}: connecting again in {} ms", feeds[feed].endpoint, pause.as_millis());
             attempt(&mut attempts, feeds, feed, pause);
         }
     }

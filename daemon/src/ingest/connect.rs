@@ -1,7 +1,7 @@
 //! The cold side of a connection: resolve, connect, TLS, WebSocket handshake; again after a break, with patience.
 
 use super::Established;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use market::Venue;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use std::path::Path;
@@ -63,6 +63,12 @@ impl Endpoint {
     }
 }
 
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 /// Trades for the candles, book tickers for the quote, depth for the venue's clock, and the venue's own candles to
 /// compare ours with.
 fn binance_streams(symbols: &[String], klines: &[&str]) -> String {
@@ -110,10 +116,11 @@ pub async fn connect(
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
     let attempt = establish(feed, endpoint, tls);
-    match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+    let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => bail!("{}:{} did not answer within 15 s", endpoint.host, endpoint.port),
-    }
+        Err(_) => Err(anyhow::anyhow!("no answer within 15 s")),
+    };
+    outcome.with_context(|| endpoint.to_string())
 }
 
 async fn establish(
@@ -122,9 +129,7 @@ async fn establish(
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
     let Endpoint { host, port, .. } = endpoint;
-    let mut stream = TcpStream::connect((host.as_str(), *port))
-        .await
-        .with_context(|| format!("cannot connect to {host}:{port}"))?;
+    let mut stream = TcpStream::connect((host.as_str(), *port)).await.context("cannot connect")?;
     stream.set_nodelay(true)?;
     if !endpoint.tls {
         let residual = upgrade(&mut stream, endpoint).await?;
@@ -133,8 +138,7 @@ async fn establish(
     let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
     let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
     let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let mut encrypted =
-        connector.connect(name, stream).await.with_context(|| format!("no TLS with {host}:{port}"))?;
+    let mut encrypted = connector.connect(name, stream).await.context("no TLS")?;
     let residual = upgrade(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
     Ok(Established { feed, socket: into_blocking(stream)?, tls: Some(Box::new(connection)), residual })
@@ -185,18 +189,26 @@ fn accepted(bytes: &[u8], key: &str) -> anyhow::Result<Option<usize>> {
     };
     let code = response.code.unwrap_or(0);
     ensure!(code == 101, "the server answered {code} {} to the handshake", response.reason.unwrap_or(""));
-    let header = |name: &str| {
-        let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
-        found.and_then(|header| std::str::from_utf8(header.value).ok()).unwrap_or("").trim()
+    // A header may stand in several lines, which mean the same as one with commas.
+    let values = |name: &'static str| {
+        let named = response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named
+            .filter_map(|header| std::str::from_utf8(header.value).ok())
+            .flat_map(|v| v.split(','))
+            .map(str::trim)
     };
-    let names_it = |value: &str, token: &str| value.split(',').any(|v| v.trim().eq_ignore_ascii_case(token));
     ensure!(
-        names_it(header("upgrade"), "websocket")
-            && names_it(header("connection"), "upgrade")
-            && header("sec-websocket-accept") == derive_accept_key(key.as_bytes()),
+        values("upgrade").any(|token| token.eq_ignore_ascii_case("websocket"))
+            && values("connection").any(|token| token.eq_ignore_ascii_case("upgrade"))
+            && values("sec-websocket-accept").eq([derive_accept_key(key.as_bytes())]),
         "the server's answer to the WebSocket handshake is not valid"
     );
-    ensure!(header("sec-websocket-extensions").is_empty(), "the server uses an extension nobody asked for");
+    for unasked in ["sec-websocket-extensions", "sec-websocket-protocol"] {
+        ensure!(
+            values(unasked).next().is_none(),
+            "the server answered with a {unasked} that nobody asked for"
+        );
+    }
     Ok(Some(len))
 }
 

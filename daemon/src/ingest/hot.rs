@@ -4,7 +4,7 @@
 //! lock; it allocates only where rustls does. Each connection has one receive in flight, straight into its window.
 
 use super::link::Link;
-use super::{CloseReason, Established, Local};
+use super::{CloseReason, Local};
 use crate::clock::now_ns;
 use crate::engine::{Engine, Verdict};
 use crate::render::Renderer;
@@ -20,6 +20,8 @@ use std::time::Duration;
 const NAP: Duration = Duration::from_millis(100);
 /// A venue pings every 20 s. After three of them the connection counts as dead.
 const SILENCE_NS: u64 = 60_000_000_000;
+/// How long a connection that is over may take to send its close frame. A server that reads nothing never lets it.
+const LAST_WORDS_NS: u64 = 1_000_000_000;
 /// Completions taken at a time.
 const BATCH: usize = 64;
 
@@ -87,7 +89,7 @@ impl HotLoop {
             self.status.beat(receive_ns);
             if receive_ns >= self.next_check_ns {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
-                self.check_silence(receive_ns)?;
+                self.check_silence(receive_ns);
             }
         }
         Ok(())
@@ -121,8 +123,8 @@ impl HotLoop {
             WAKE => {
                 self.wake_armed = false;
                 let _ = self.local.shared.wake.read(); // Resets it. It does not block; empty is as good.
-                while let Ok(established) = self.local.connections.pop() {
-                    self.adopt(established, receive_ns)?;
+                while let Ok(link) = self.local.connections.pop() {
+                    self.adopt(link, receive_ns)?;
                 }
                 Ok(())
             }
@@ -131,9 +133,8 @@ impl HotLoop {
         }
     }
 
-    fn adopt(&mut self, established: Established, receive_ns: u64) -> std::io::Result<()> {
+    fn adopt(&mut self, link: Link, receive_ns: u64) -> std::io::Result<()> {
         self.status.count(Counter::Connects, 1);
-        let link = Link::new(established, receive_ns);
         let place = self.links.iter().position(Option::is_none).unwrap_or_else(|| {
             self.links.push(None);
             self.links.len() - 1
@@ -148,7 +149,7 @@ impl HotLoop {
             return Ok(());
         };
         link.in_flight -= 1;
-        if link.closed {
+        if link.is_closed() {
             return self.go_on(place, Ok(()));
         }
         let outcome = match result {
@@ -210,7 +211,7 @@ impl HotLoop {
         let Some(link) = &mut self.links[place] else {
             return Ok(());
         };
-        if !link.closed {
+        if !link.is_closed() {
             let buffer = link.receive_buffer();
             let entry = opcode::Recv::new(types::Fd(link.fd()), buffer.at, buffer.len).build();
             link.in_flight += 1;
@@ -235,12 +236,12 @@ impl HotLoop {
                     self.ring.push(&entry.user_data((place as u64) << 8 | SEND))?;
                 }
                 // Nothing is left to say: what is still in flight completes when the transport ends.
-                Ok(None) if link.closed => link.shut_down(),
+                Ok(None) if link.is_closed() => link.shut_down(),
                 Ok(None) => {}
                 Err(reason) => self.close(place, reason),
             }
         }
-        if self.links[place].as_ref().is_some_and(|link| link.closed && link.in_flight == 0) {
+        if self.links[place].as_ref().is_some_and(|link| link.is_closed() && link.in_flight == 0) {
             self.links[place] = None;
         }
         Ok(())
@@ -251,8 +252,11 @@ impl HotLoop {
         let Some(link) = &mut self.links[place] else {
             return;
         };
-        if std::mem::replace(&mut link.closed, true) {
+        if link.closed_ns.replace(now_ns()).is_some() {
             return;
+        }
+        if matches!(reason, CloseReason::Shutdown) {
+            link.say_goodbye();
         }
         let feed = link.feed;
         self.status.count(Counter::Disconnects, 1);
@@ -260,15 +264,19 @@ impl HotLoop {
         self.local.report_closed(feed, reason);
     }
 
-    fn check_silence(&mut self, now_ns: u64) -> std::io::Result<()> {
+    /// Ends connections from which nothing comes, and those that are over but cannot send their last words.
+    fn check_silence(&mut self, now_ns: u64) {
         for place in 0..self.links.len() {
             let Some(link) = &self.links[place] else { continue };
-            if !link.closed && now_ns.saturating_sub(link.last_receive_ns) > SILENCE_NS {
+            let since_ns = link.closed_ns.unwrap_or(link.last_receive_ns);
+            let patience_ns = if link.is_closed() { LAST_WORDS_NS } else { SILENCE_NS };
+            if now_ns.saturating_sub(since_ns) > patience_ns {
                 link.shut_down();
-                self.close(place, CloseReason::Silent(SILENCE_NS / 1_000_000_000));
+                if !link.is_closed() {
+                    self.close(place, CloseReason::Silent(SILENCE_NS / 1_000_000_000));
+                }
             }
         }
-        Ok(())
     }
 }
 
@@ -276,7 +284,7 @@ impl Drop for HotLoop {
     /// Ends all connections and waits until the kernel lets go of their buffers.
     fn drop(&mut self) {
         for link in self.links.iter_mut().flatten() {
-            link.closed = true;
+            link.closed_ns = Some(0);
             link.shut_down();
         }
         let mut done = [Done::default(); BATCH];

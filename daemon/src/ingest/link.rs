@@ -9,16 +9,16 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// How much of an encrypted stream is received at once: two TLS records.
 const CIPHER_BYTES: usize = 32 << 10;
-/// Answers that wait to be sent. A server that sends so many pings and reads no pong is cut off.
+/// Answers that wait to be sent. When there would be more, only the last ping is answered.
 const MAX_WAITING_BYTES: usize = 64 << 10;
 
-/// A connection. It must not be dropped while an operation is in flight, since the kernel writes to its buffers.
+/// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel writes to its buffers.
 pub(super) struct Link {
     pub(super) feed: usize,
     /// Operations that the ring has not completed.
     pub(super) in_flight: u32,
-    /// Set once it is over: nothing is received any more.
-    pub(super) closed: bool,
+    /// Since when it is over: nothing is received any more.
+    pub(super) closed_ns: Option<u64>,
     pub(super) last_receive_ns: u64,
     socket: TcpStream,
     tls: Option<Tls>,
@@ -61,7 +61,7 @@ impl Link {
         Self {
             feed: established.feed,
             in_flight: 0,
-            closed: false,
+            closed_ns: None,
             last_receive_ns: now_ns,
             socket: established.socket,
             tls: established.tls.map(|connection| Tls { connection, cipher: cipher() }),
@@ -102,16 +102,19 @@ impl Link {
             return self.answers.take_events(&mut self.deframer, &mut message);
         };
         let mut cipher = &tls.cipher[..len];
-        let mut ended = false;
-        while !cipher.is_empty() && !ended {
+        while !cipher.is_empty() {
             tls.connection.read_tls(&mut cipher)?;
-            ended = tls.connection.process_new_packets()?.peer_has_closed();
-            // More may lie decrypted than the window has room for: the events make room.
+            let outcome = tls.connection.process_new_packets();
+            // What was decrypted before an error or the end is as good as ever. More of it may be there than the
+            // window has room for: the events make room.
             while Self::decrypt(&mut tls.connection, &mut self.deframer)? {
                 self.answers.take_events(&mut self.deframer, &mut message)?;
             }
+            if outcome?.peer_has_closed() {
+                return Err(CloseReason::EndOfStream);
+            }
         }
-        if ended { Err(CloseReason::EndOfStream) } else { Ok(()) }
+        Ok(())
     }
 
     /// Takes what was received before the hot thread had the connection.
@@ -119,10 +122,15 @@ impl Link {
         &mut self,
         mut message: impl FnMut(&[u8]) -> Result<(), CloseReason>,
     ) -> Result<(), CloseReason> {
-        if let Some(tls) = &mut self.tls {
-            Self::decrypt(&mut tls.connection, &mut self.deframer)?;
+        self.answers.take_events(&mut self.deframer, &mut message)?;
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while Self::decrypt(&mut tls.connection, &mut self.deframer)? {
+            self.answers.take_events(&mut self.deframer, &mut message)?;
         }
-        self.answers.take_events(&mut self.deframer, &mut message)
+        match tls.connection.process_new_packets()?.peer_has_closed() {
+            true => Err(CloseReason::EndOfStream),
+            false => Ok(()),
+        }
     }
 
     /// Moves decrypted bytes to the window. False when there are none.
@@ -131,7 +139,8 @@ impl Link {
         deframer: &mut Deframer,
     ) -> Result<bool, CloseReason> {
         match connection.reader().read(deframer.space()) {
-            Ok(0) => Err(CloseReason::EndOfStream),
+            // The end shows in the state of the connection, behind all that came before it.
+            Ok(0) => Ok(false),
             Ok(len) => {
                 deframer.received(len);
                 Ok(true)
@@ -171,10 +180,20 @@ impl Link {
         std::mem::take(&mut self.answers.pings)
     }
 
+    /// Has a close frame sent, since we go of our own accord.
+    pub(super) fn say_goodbye(&mut self) {
+        self.answers.framer.close(1000, &mut self.answers.waiting);
+    }
+
     /// Forgets what is to be sent, since sending failed.
     pub(super) fn give_up_sending(&mut self) {
         self.answers.waiting.clear();
         self.sent = self.sending.len();
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed_ns.is_some()
     }
 
     /// Ends the connection at the transport, so that operations in flight complete.
@@ -195,7 +214,8 @@ impl Answers {
                 Ok(Some(Event::Message(payload))) => message(payload)?,
                 Ok(Some(Event::Ping(payload))) => {
                     if self.waiting.len() + payload.len() + 8 > MAX_WAITING_BYTES {
-                        return Err(std::io::Error::other("it sends pings faster than it reads pongs").into());
+                        // Of many pings only the last must be answered (RFC 6455 §5.5.3).
+                        self.waiting.clear();
                     }
                     self.framer.pong(payload, &mut self.waiting);
                     self.pings += 1;

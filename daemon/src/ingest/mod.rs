@@ -9,6 +9,8 @@ pub mod hot;
 mod link;
 pub mod ws;
 
+use crate::clock::now_ns;
+use link::Link;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Arc;
@@ -81,14 +83,14 @@ pub enum CloseReason {
 
 /// The cold side's end.
 pub struct Remote {
-    connections: rtrb::Producer<Established>,
+    connections: rtrb::Producer<Link>,
     events: rtrb::Consumer<Event>,
     shared: Arc<Shared>,
 }
 
 /// The hot side's end.
 pub struct Local {
-    connections: rtrb::Consumer<Established>,
+    connections: rtrb::Consumer<Link>,
     events: rtrb::Producer<Event>,
     shared: Arc<Shared>,
 }
@@ -114,7 +116,8 @@ pub fn channel(stop: Arc<AtomicBool>) -> io::Result<(Remote, Local)> {
 impl Remote {
     /// Hands a connection over. False, and the connection is dropped, if too many wait already.
     pub fn hand_over(&mut self, established: Established) -> bool {
-        let taken = self.connections.push(established).is_ok();
+        // Made here, since its buffers are megabytes: the hot thread does not allocate.
+        let taken = self.connections.push(Link::new(established, now_ns())).is_ok();
         let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
         taken
     }
