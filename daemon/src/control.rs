@@ -1,7 +1,7 @@
 //! The control socket: checks who asks, and hands over descriptors. Reading frames needs nothing further of it.
 //!
 //! At most [`MAX_CLIENTS`] clients, [`MAX_CLIENTS_PER_USER`] of one user. A client that says no hello within
-//! [`HELLO_TIMEOUT`] is dropped. An answer that the client's socket cannot take ends its connection: the daemon
+//! a second is dropped. An answer that the client's socket cannot take ends its connection: the daemon
 //! never waits for a client.
 
 use anyhow::Context;

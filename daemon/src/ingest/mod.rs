@@ -46,7 +46,7 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// A frame was malformed. At most [`QUEUE_LEN`] of them wait; all are counted.
+    /// A frame was malformed. At most 256 reports wait; all such frames are counted.
     Malformed {
         /// The feed.
         feed: usize,
