@@ -285,6 +285,8 @@ impl Tracked {
         let missed = match self.sequence.check(trade) {
             Integrity::Duplicate => return output.status.count(Counter::Duplicates, 1),
             Integrity::Ok => None,
+            // The first trade proves nothing of a break before it.
+            Integrity::Unverifiable => self.doubt.map(|_| self.span_of_missing(trade.time_ms)),
             Integrity::Gap { from, to } => {
                 output.status.count(Counter::MissingTrades, to - from + 1);
                 Some(self.span_of_missing(trade.time_ms))

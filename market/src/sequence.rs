@@ -7,6 +7,8 @@ use crate::Trade;
 pub enum Integrity {
     /// It follows the one before it.
     Ok,
+    /// There is none before it to compare it with.
+    Unverifiable,
     /// It was seen already, at least in part, and must not be counted again.
     Duplicate,
     /// The messages numbered `from` up to and including `to` are missing.
@@ -28,7 +30,7 @@ impl TradeSequence {
     /// Judges `trade` and, unless it is a duplicate, takes it as the latest.
     pub fn check(&mut self, trade: &Trade) -> Integrity {
         let verdict = match self.last_id {
-            None => Integrity::Ok,
+            None => Integrity::Unverifiable,
             Some(last) if trade.first_id <= last => return Integrity::Duplicate,
             Some(last) if trade.first_id == last + 1 => Integrity::Ok,
             Some(last) => Integrity::Gap { from: last + 1, to: trade.first_id - 1 },

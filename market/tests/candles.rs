@@ -172,7 +172,7 @@ fn trade_numbers_prove_gaps_and_duplicates() {
     let mut sequence = TradeSequence::default();
     let verdicts: Vec<_> =
         [5, 6, 6, 9, 8, 10].into_iter().map(|id| sequence.check(&trade(id, 0, 1, 1))).collect();
-    assert_eq!(verdicts, [Ok, Ok, Duplicate, Gap { from: 7, to: 8 }, Duplicate, Ok]);
+    assert_eq!(verdicts, [Unverifiable, Ok, Duplicate, Gap { from: 7, to: 8 }, Duplicate, Ok]);
 }
 
 /// Kraken computed 721 one-minute candles from the trades that we hold: ours must be the same.
@@ -198,7 +198,8 @@ fn kraken_trades_give_krakens_own_candles() {
             qty: number(&row[1]),
             taker: if row[3] == "b" { Side::Buy } else { Side::Sell },
         };
-        assert_eq!(sequence.check(&trade), market::Integrity::Ok);
+        let verdict = sequence.check(&trade);
+        assert!(matches!(verdict, market::Integrity::Ok | market::Integrity::Unverifiable));
         series.trade(&trade);
     }
 
