@@ -18,7 +18,8 @@ use std::time::Duration;
 
 const MESSAGES_A_ROUND: u64 = 300;
 /// Between planned moments: 200 a second.
-const PERIOD_NS: u64 = 5_000_000;
+const PERIOD_NS: u64 = PERIOD_MS * 1_000_000;
+const PERIOD_MS: u64 = 5;
 /// A planned moment is met by sleeping until shortly before it and spinning the rest.
 const SPIN_NS: u64 = 300_000;
 /// The first messages warm caches and are not counted.
@@ -50,7 +51,8 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
             "{} isolated CPUs; fused: one thread ingests and draws, split: two do",
             chartd::rt::isolated_cpus().len()
         ),
-        "one chart of 1920x1080, 1 s candles; 200 trades a second; latency from the planned moment".into(),
+        "one chart of 1920x1080 full of 1 s candles; 200 trades a second; latency from the planned moment"
+            .into(),
     ];
     Ok(Report { name: "tick-to-frame", notes, arms: arms.into(), ratios })
 }
@@ -68,13 +70,29 @@ fn wait_until(moment_ns: u64) {
     }
 }
 
-/// A trade whose exchange time is its index, so that a frame tells which it shows. Prices move a little.
-fn trade_frame(index: u64) -> Vec<u8> {
-    let time_ms = TIME_BASE_MS + index;
-    let price = 60_000 + index % 50;
+/// Trade `index` of the schedule. Its exchange time tells the index, so that a frame tells which trade it shows, and
+/// goes as fast as the schedule, so that bars open as often as they would. Prices walk by a few ticks, in each round
+/// the same way.
+fn scheduled_trade(index: u64) -> Vec<u8> {
+    let step = |step: u64| (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as i64 - 3;
+    let cents = 6_000_000 + (0..=index).map(step).sum::<i64>();
+    trade_frame(FIRST_ID + index, TIME_BASE_MS + index * PERIOD_MS, cents)
+}
+
+/// Trades of as many bars as fit on the chart, one in each, that go up and down by 50.
+fn history() -> Vec<u8> {
+    let bar = |bar: u64| {
+        let cents = 6_000_000 + ((bar as f64 / 20.0).sin() * 5_000.0) as i64;
+        trade_frame(FIRST_ID - BARS + bar, TIME_BASE_MS - (BARS - bar) * 1_000, cents)
+    };
+    (0..BARS).flat_map(bar).collect()
+}
+
+fn trade_frame(id: u64, time_ms: u64, cents: i64) -> Vec<u8> {
     let text = format!(
-        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time_ms},"s":"BTCUSDT","t":{},"p":"{price}.63000000","q":"0.02000000","T":{time_ms},"m":true,"M":true}}}}"#,
-        1_000_000 + index // As many digits each time: all messages have one size.
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time_ms},"s":"BTCUSDT","t":{id},"p":"{}.{:02}000000","q":"0.02000000","T":{time_ms},"m":true,"M":true}}}}"#,
+        cents / 100,
+        cents % 100,
     );
     let mut frame = vec![0x81, 126];
     frame.extend((text.len() as u16).to_be_bytes());
@@ -82,6 +100,10 @@ fn trade_frame(index: u64) -> Vec<u8> {
     frame
 }
 
+/// As many digits as all later ones: every message has one size.
+const FIRST_ID: u64 = 1_000_000;
+/// More than fit on the chart.
+const BARS: u64 = 250;
 const TIME_BASE_MS: u64 = 1_700_000_000_000;
 
 /// One round of the whole daemon. Returns the latency of each message that a frame showed first.
@@ -125,10 +147,11 @@ fn venue(listener: &TcpListener) -> anyhow::Result<u64> {
     stream.set_nodelay(true)?;
     let socket = tungstenite::accept(stream).context("the WebSocket handshake failed")?;
     let mut stream = socket.get_ref().try_clone()?;
-    std::thread::sleep(Duration::from_millis(200));
+    stream.write_all(&history())?;
+    std::thread::sleep(Duration::from_millis(300));
     let start_ns = now_ns() + 10_000_000;
     for index in 0..MESSAGES_A_ROUND {
-        let frame = trade_frame(index);
+        let frame = scheduled_trade(index);
         wait_until(planned_ns(start_ns, index));
         stream.write_all(&frame)?;
     }
@@ -145,7 +168,7 @@ fn observe(socket: &Path) -> anyhow::Result<HashMap<u64, u64>> {
     while !shown.contains_key(&(MESSAGES_A_ROUND - 1)) && now_ns() < deadline {
         if let Some(info) = chart.latest_info().filter(|info| info.number != newest) {
             newest = info.number;
-            let index = (info.venue_ms as u64).wrapping_sub(TIME_BASE_MS);
+            let index = (info.venue_ms as u64).wrapping_sub(TIME_BASE_MS) / PERIOD_MS;
             shown.entry(index).or_insert(info.publish_ns);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -160,7 +183,7 @@ fn raw_round(spinning: bool) -> anyhow::Result<Vec<u64>> {
     sender.set_nodelay(true)?;
     let (mut receiver, _) = listener.accept()?;
     receiver.set_nonblocking(spinning)?;
-    let len = trade_frame(0).len();
+    let len = scheduled_trade(0).len();
     std::thread::scope(|scope| {
         let arrivals = scope.spawn(move || {
             let mut buffer = vec![0; len];
@@ -173,7 +196,7 @@ fn raw_round(spinning: bool) -> anyhow::Result<Vec<u64>> {
         });
         let start_ns = now_ns() + 10_000_000;
         for index in 0..MESSAGES_A_ROUND {
-            let frame = trade_frame(index);
+            let frame = scheduled_trade(index);
             wait_until(planned_ns(start_ns, index));
             sender.write_all(&frame)?;
         }
