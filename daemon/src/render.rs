@@ -5,7 +5,7 @@
 
 use crate::rt::{POLL_NS, Placement, Wait};
 use crate::uring::{Bell, Done, Ring};
-use chart::{Chart, ChartError, DamageLog, Settings, Theme};
+use chart::{Chart, ChartError, Damage, DamageLog, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
 use market::{Candle, ChartName};
@@ -206,9 +206,14 @@ impl View {
         let slot = self.frames.begin();
         let number = slot.number();
         self.damage.record(number, &damage);
-        // What the slot missed since it was last written, this frame's damage included.
-        for rect in self.damage.since(slot.held().unwrap_or(0)).rects() {
-            slot.copy(self.chart.frame().pixels(), packed(rect));
+        // What the slot missed since it was last written, this frame's damage included; everything, the first time.
+        let frame = self.chart.frame();
+        let missed = match slot.held() {
+            Some(held) => self.damage.since(held),
+            None => Damage::full(frame.width(), frame.height()),
+        };
+        for rect in missed.rects() {
+            slot.copy(frame.pixels(), packed(rect));
         }
         info.publish_ns = now_ns();
         slot.publish(info);
