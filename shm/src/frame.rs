@@ -297,14 +297,8 @@ impl FrameReader {
     /// Maps both segments and checks that their sizes are as the header says.
     pub fn open(control: OwnedFd, pixels: OwnedFd) -> Result<Self, ShmError> {
         let foreign = |why| ShmError::Foreign { kind: "frame", why };
-        let (control, pixels) = (View::map(control)?, View::map(pixels)?);
-        if control.words().len() < SLOTS {
-            return Err(foreign("it is too short for a header"));
-        }
+        let (control, pixels) = (View::open(control, "frame", MAGIC, SLOTS)?, View::map(pixels)?);
         let header = FrameHeader::from_words(&control.words().array(0));
-        if (header.magic, header.abi_major) != (MAGIC, ABI_MAJOR) {
-            return Err(foreign("its magic number or version differs"));
-        }
         let sides_fit = [header.width, header.height].iter().all(|side| (1..=MAX_SIDE as u64).contains(side));
         let slots_fit = (2..=MAX_SLOTS as u64).contains(&header.slots);
         if header.fourcc != FOURCC_RGBA || !sides_fit || !slots_fit {

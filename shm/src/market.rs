@@ -377,24 +377,12 @@ impl MarketReader {
     /// Maps the segment and checks that its size is as its header says.
     pub fn open(fd: OwnedFd) -> Result<Self, ShmError> {
         let foreign = |why| ShmError::Foreign { kind: "market", why };
-        let view = View::map(fd)?;
+        let view = View::open(fd, "market", MAGIC, FIRST_ENTRY)?;
         let words = view.words();
-        if words.len() < FIRST_ENTRY {
-            return Err(foreign("it is too short for a header"));
-        }
         let header = MarketHeader::from_words(&words.array(0));
-        if (header.magic, header.abi_major) != (MAGIC, ABI_MAJOR) {
-            return Err(foreign("its magic number or version differs"));
-        }
-        let fits = |at: u64, count: u64, each: usize| {
-            count
-                .checked_mul(each as u64)
-                .and_then(|len| at.checked_add(len))
-                .is_some_and(|end| end <= words.len() as u64)
-        };
-        if !fits(header.instruments_at, header.instruments, INSTRUMENT_WORDS)
-            || !fits(header.series_at, header.series, SERIES_WORDS)
-            || !fits(header.ticks_at, header.tick_capacity, TICK_WORDS)
+        if !words.holds(header.instruments_at, header.instruments, INSTRUMENT_WORDS)
+            || !words.holds(header.series_at, header.series, SERIES_WORDS)
+            || !words.holds(header.ticks_at, header.tick_capacity, TICK_WORDS)
             || header.tick_capacity.min(header.candle_capacity) == 0
         {
             return Err(foreign("it is shorter than its header says"));
@@ -410,7 +398,7 @@ impl MarketReader {
             .collect();
         let sound = |entry: &SeriesEntry| {
             entry.instrument < header.instruments
-                && fits(entry.candles_at, header.candle_capacity, CANDLE_WORDS)
+                && words.holds(entry.candles_at, header.candle_capacity, CANDLE_WORDS)
         };
         if !series.iter().all(sound) {
             return Err(foreign("a series lies outside of it"));

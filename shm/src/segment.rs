@@ -3,7 +3,7 @@
 //! A segment is an anonymous memfd. Its seals (SHRINK, GROW, FUTURE_WRITE, SEAL) are set before any other process
 //! can have it: the mapping made here stays writable, and no further writable mapping can be made by anyone.
 
-use crate::ShmError;
+use crate::{ABI_MAJOR, ShmError};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -110,6 +110,25 @@ impl View {
         Ok(Self { map })
     }
 
+    /// Maps a segment that begins with `magic` and this crate's ABI version, as all of chartd's do, and has at least
+    /// `least_words`.
+    pub(crate) fn open(
+        fd: impl AsFd,
+        kind: &'static str,
+        magic: u64,
+        least_words: usize,
+    ) -> Result<Self, ShmError> {
+        let view = Self::map(fd)?;
+        let words = view.words();
+        if words.len() < least_words {
+            return Err(ShmError::Foreign { kind, why: "it is too short for a header" });
+        }
+        if words.array(0) != [magic, ABI_MAJOR] {
+            return Err(ShmError::Foreign { kind, why: "its magic number or version differs" });
+        }
+        Ok(view)
+    }
+
     /// The memory, for reading.
     pub fn words(&self) -> ReadWords<'_> {
         // SAFETY: as in `Segment::words`. The pages are read-only, and `ReadWords` only loads: relaxed and acquire
@@ -199,6 +218,12 @@ impl<'a> ReadWords<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
+    }
+
+    /// Whether `count` blocks of `each` words fit in from word `at` on.
+    pub(crate) fn holds(&self, at: u64, count: u64, each: usize) -> bool {
+        let len = count.checked_mul(each as u64);
+        len.and_then(|len| at.checked_add(len)).is_some_and(|end| end <= self.len() as u64)
     }
 
     /// Reads one word; what was written before it is visible afterwards.

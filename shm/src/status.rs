@@ -284,29 +284,16 @@ pub struct StatusReader {
 impl StatusReader {
     /// Maps the segment and checks that its size is as its header says.
     pub fn open(fd: OwnedFd) -> Result<Self, ShmError> {
-        let foreign = |why| ShmError::Foreign { kind: "status", why };
-        let view = View::map(fd)?;
+        let view = View::open(fd, "status", MAGIC, HISTOGRAMS)?;
         let words = view.words();
-        if words.len() < HISTOGRAMS {
-            return Err(foreign("it is too short for a header"));
-        }
         let header = StatusHeader::from_words(&words.array(0));
-        if (header.magic, header.abi_major) != (MAGIC, ABI_MAJOR) {
-            return Err(foreign("its magic number or version differs"));
-        }
         // A newer daemon may have more of each. An older one may have fewer.
-        let fits = |at: u64, count: u64, each: usize| {
-            count
-                .checked_mul(each as u64)
-                .and_then(|len| at.checked_add(len))
-                .is_some_and(|end| end <= words.len() as u64)
-        };
-        if !fits(header.counters_at, header.counters, 1)
-            || !fits(header.histograms_at, header.histograms, histogram::WORDS)
-            || !fits(header.charts_at, MAX_CHARTS as u64, CHART_WORDS)
-            || !fits(header.degraded_at, 1, 1 + DEGRADED_WORDS)
+        if !words.holds(header.counters_at, header.counters, 1)
+            || !words.holds(header.histograms_at, header.histograms, histogram::WORDS)
+            || !words.holds(header.charts_at, MAX_CHARTS as u64, CHART_WORDS)
+            || !words.holds(header.degraded_at, 1, 1 + DEGRADED_WORDS)
         {
-            return Err(foreign("it is shorter than its header says"));
+            return Err(ShmError::Foreign { kind: "status", why: "it is shorter than its header says" });
         }
         Ok(Self { view, header })
     }
