@@ -1,7 +1,7 @@
 //! Recorded data through the same engine and renderer as live data: files, plain or gzip, of frames, a line each.
 //!
 //! A line is a JSON frame, which a receive time and a blank may precede (`<ns> <frame>`, `<s.fraction>: <frame>`).
-//! Other lines, as a recorder's notes, count as unknown. What is read is the same at any speed, so the same files
+//! Other lines, as a recorder's notes, count as malformed. What is read is the same at any speed, so the same files
 //! give the same candles, byte for byte.
 
 use crate::engine::{Engine, FeedPlan, Verdict};
