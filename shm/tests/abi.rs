@@ -1,0 +1,46 @@
+//! The layout that readers in other languages depend on, word by word.
+//!
+//! When it must change, run the test with `UPDATE_GOLDEN=1` and raise the ABI's number: minor where fields came behind
+//! the others, major otherwise.
+
+use shm::control::{Reply, Request};
+use shm::frame::{FrameHeader, FrameInfo};
+use shm::market::{
+    CandleRecord, InstrumentEntry, MarketHeader, QuoteRecord, SeriesEntry, SeriesState, TickRecord,
+};
+use shm::status::{ChartEntry, Counter, Liveness, Stage, StatusHeader};
+
+#[test]
+fn the_layout_is_the_one_that_readers_know() {
+    let mut text = format!("ABI {}.{}\n", shm::ABI_MAJOR, shm::ABI_MINOR);
+    for (name, magic) in [
+        ("frame", shm::frame::MAGIC),
+        ("market", shm::market::MAGIC),
+        ("status", shm::status::MAGIC),
+        ("control", shm::control::MAGIC),
+    ] {
+        text += &format!("magic of {name}: {}\n", String::from_utf8_lossy(&magic.to_le_bytes()));
+    }
+    macro_rules! describe {
+        ($($record:ident),+) => {$(
+            text += &format!("\n{}: {} words\n", stringify!($record), $record::WORDS);
+            for (field, word) in $record::layout() {
+                text += &format!("  {word:>3} {field}\n");
+            }
+        )+};
+    }
+    describe!(FrameHeader, FrameInfo, MarketHeader, InstrumentEntry, QuoteRecord, SeriesEntry, SeriesState);
+    describe!(TickRecord, CandleRecord, StatusHeader, Liveness, ChartEntry, Request, Reply);
+    let listed = |names: Vec<&str>| {
+        names.iter().enumerate().map(|(place, name)| format!("  {place:>3} {name}\n")).collect::<String>()
+    };
+    text += &format!("\nCounters\n{}", listed(Counter::ALL.iter().map(|counter| counter.name()).collect()));
+    text += &format!("\nHistograms\n{}", listed(Stage::ALL.iter().map(|stage| stage.name()).collect()));
+
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(golden).unwrap();
+    assert!(text == expected, "the layout changed; it is now:\n{text}");
+}
