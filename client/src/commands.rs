@@ -197,7 +197,7 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
         .map(|counter| vec![counter.name().to_owned(), status.counter(*counter).to_string()])
         .collect();
     table::print(&["COUNTER", "VALUE"], &rows)?;
-    println!();
+    writeln!(std::io::stdout())?;
     let rows: Vec<_> = latencies
         .iter()
         .map(|(name, count, values)| {
@@ -208,7 +208,7 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
         .collect();
     table::print(&["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"], &rows)?;
     for line in status.degraded() {
-        println!("degraded: {line}");
+        writeln!(std::io::stdout(), "degraded: {line}")?;
     }
     Ok(())
 }

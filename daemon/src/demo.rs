@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::report;
+use crate::say;
 use crate::service::Service;
 use crate::sim::{Sim, SimConfig};
 use anyhow::Context;
@@ -49,10 +50,12 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
         let end = demo.seconds.map(|seconds| tokio::time::Instant::now() + Duration::from_secs(seconds));
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.tick().await;
+        // One wait for all seconds: a signal between two waits would be lost.
+        let mut interrupted = std::pin::pin!(crate::service::interrupted());
         loop {
             tokio::select! {
                 _ = second.tick() => {}
-                () = crate::service::interrupted() => break,
+                () = &mut interrupted => break,
             }
             if !demo.json {
                 print_line(&report::line(&status));
@@ -64,9 +67,9 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
     };
     service.run(watch)?;
     if demo.json {
-        println!("{}", serde_json::Value::from(report::figures(&status)));
+        say!("{}", serde_json::Value::from(report::figures(&status)));
     } else {
-        println!();
+        say!();
     }
     Ok(())
 }
@@ -82,18 +85,18 @@ fn configuration(sim: &Sim, symbols: &[String]) -> anyhow::Result<Config> {
 }
 
 fn announce(service: &Service, symbols: &[String]) {
-    println!("chartd draws {} from a simulated venue.", symbols.join(", "));
+    say!("chartd draws {} from a simulated venue.", symbols.join(", "));
     if let Some(http) = service.http() {
-        println!("  in a browser:  http://{http}/");
+        say!("  in a browser:  http://{http}/");
     }
     let socket = service.socket().display();
-    println!("  in a terminal: chartctl --socket {socket} list");
+    say!("  in a terminal: chartctl --socket {socket} list");
     if let Ok(status) = service.status() {
         for line in status.degraded() {
-            println!("  without:       {line}");
+            say!("  without:       {line}");
         }
     }
-    println!("Ctrl-C ends it.");
+    say!("Ctrl-C ends it.");
 }
 
 /// Overwrites the line on a terminal; elsewhere each stands by itself.

@@ -20,5 +20,14 @@ pub mod service;
 pub mod sim;
 mod uring;
 
+/// Prints a line on standard output. If that is closed, as by `head`, nobody wants it: `println` would panic.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub use clock::now_ns;
 pub use uring::RingError;

@@ -4,6 +4,7 @@ use anyhow::Context;
 use chartd::config::Config;
 use chartd::demo::{self, Demo};
 use chartd::replay::{self, Replay};
+use chartd::say;
 use chartd::service::{Service, interrupted};
 use chartd::sim::{Sim, SimConfig};
 use clap::{Parser, Subcommand};
@@ -185,13 +186,13 @@ fn serve(mut config: Config, http: Option<SocketAddr>, socket: Option<PathBuf>) 
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    println!("{} is valid:", path.display());
+    say!("{} is valid:", path.display());
     for feed in &config.feeds {
-        println!("  feed {}: {}", feed.venue, feed.symbols.join(", "));
+        say!("  feed {}: {}", feed.venue, feed.symbols.join(", "));
     }
     for chart in &config.charts {
         let [width, height] = chart.size;
-        println!("  chart {}: {width}×{height}, {}", chart.name(), chart.theme);
+        say!("  chart {}: {width}×{height}, {}", chart.name(), chart.theme);
     }
     Ok(())
 }
@@ -200,7 +201,7 @@ fn simulate(listen: SocketAddr, seed: u64) -> anyhow::Result<()> {
     let config = SimConfig::new(listen, seed);
     let symbols: Vec<_> = config.symbols.iter().map(|symbol| symbol.name()).collect();
     let sim = Sim::start(config)?;
-    println!("a simulated market of {} at ws://{}", symbols.join(", "), sim.addr());
+    say!("a simulated market of {} at ws://{}", symbols.join(", "), sim.addr());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot wait for signals")?.block_on(interrupted());
     Ok(())

@@ -8,6 +8,7 @@ use crate::engine::{Engine, FeedPlan, Verdict};
 use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
 use crate::report;
+use crate::say;
 use anyhow::{Context, bail, ensure};
 use chart::Theme;
 use flate2::read::MultiGzDecoder;
@@ -93,7 +94,7 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
         write_file(path, |out| writeln!(out, "{figures}"))?;
     }
     if replay.json {
-        println!("{figures}");
+        say!("{figures}");
     } else {
         print_summary(&status, lines, seconds, &engine, &charts);
     }
@@ -375,15 +376,15 @@ fn write_frames(dir: &Path, renderer: &Renderer) -> anyhow::Result<()> {
 
 fn print_summary(status: &StatusReader, lines: u64, seconds: f64, engine: &Engine, charts: &[ChartPlan]) {
     let count = |counter| status.counter(counter);
-    println!("{lines} lines in {seconds:.2} s ({:.0} a second)", lines as f64 / seconds.max(1e-9));
-    println!(
+    say!("{lines} lines in {seconds:.2} s ({:.0} a second)", lines as f64 / seconds.max(1e-9));
+    say!(
         "{} market messages, {} control, {} unknown, {} malformed",
         count(Counter::Decoded),
         count(Counter::Control),
         count(Counter::Unknown),
         count(Counter::Malformed)
     );
-    println!(
+    say!(
         "{} trade reports, {} duplicates, {} trades missing",
         count(Counter::Trades),
         count(Counter::Duplicates),
@@ -391,6 +392,6 @@ fn print_summary(status: &StatusReader, lines: u64, seconds: f64, engine: &Engin
     );
     for ChartPlan { name, .. } in charts {
         let bars = engine.series(name.venue, &name.symbol, name.timeframe).map_or(0, |s| s.bars().len());
-        println!("{name}: {bars} candles");
+        say!("{name}: {bars} candles");
     }
 }

@@ -243,6 +243,21 @@ fn a_second_daemon_is_told_of_the_first_and_a_dead_ones_socket_is_taken_over() {
     eventually("the takeover", || chartctl(&socket, &["list"]).status.success().then_some(()));
 }
 
+/// `chartd demo | head -1` ends the output, not the demo.
+#[test]
+fn a_closed_output_harms_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("chartd.sock");
+    let socket = socket.to_str().unwrap();
+    let demo = ["demo", "--seconds", "3", "--http", "127.0.0.1:0", "--socket", socket];
+    let mut demo = Running::start(&demo);
+    demo.line();
+    drop(demo.0.stdout.take());
+    let mut said = String::new();
+    demo.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(demo.0.wait().unwrap().success() && !said.contains("panicked"), "{said}");
+}
+
 /// The page in a real browser: it draws candles of both colours.
 #[test]
 fn a_browser_draws_the_page() {
