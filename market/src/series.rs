@@ -146,10 +146,13 @@ impl Series {
         if span_ms.is_empty() {
             return;
         }
-        for index in 0..self.bars.len() {
+        let timeframe = self.timeframe;
+        let first = self.bars.partition_point(|bar| timeframe.end_ms(bar.open_ms) <= span_ms.start);
+        let last = self.bars.partition_point(|bar| bar.open_ms < span_ms.end);
+        for index in first..last {
             let bar = &self.bars[index];
-            let end_ms = self.timeframe.end_ms(bar.open_ms);
-            if bar.open_ms < span_ms.end && span_ms.start < end_ms && bar.state != CandleState::Gap {
+            let end_ms = timeframe.end_ms(bar.open_ms);
+            if bar.state != CandleState::Gap {
                 let closed = end_ms + GRACE_MS < self.watermark_ms || index + 1 < self.bars.len();
                 self.bars[index].doubt(CandleState::Gap);
                 self.bars[index].rev += u32::from(closed);

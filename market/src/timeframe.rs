@@ -125,16 +125,6 @@ impl Timeframe {
             }
         }
     }
-
-    /// Whether bars of this length can be put together from whole bars of `shorter`.
-    pub fn divides_into(self, shorter: Self) -> bool {
-        match (self.len_ms(), shorter.len_ms()) {
-            (Some(long), Some(short)) => long % short == 0,
-            (None, Some(short)) => DAY_MS % short == 0,
-            (None, None) => true,
-            (Some(_), None) => false,
-        }
-    }
 }
 
 /// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, in the proleptic Gregorian calendar.

@@ -105,11 +105,8 @@ impl Link {
         while !cipher.is_empty() {
             tls.connection.read_tls(&mut cipher)?;
             let outcome = tls.connection.process_new_packets();
-            // What was decrypted before an error or the end is as good as ever. More of it may be there than the
-            // window has room for: the events make room.
-            while Self::decrypt(&mut tls.connection, &mut self.deframer)? {
-                self.answers.take_events(&mut self.deframer, &mut message)?;
-            }
+            // What was decrypted before an error or the end is as good as ever.
+            take_decrypted(&mut tls.connection, &mut self.deframer, &mut self.answers, &mut message)?;
             if outcome?.peer_has_closed() {
                 return Err(CloseReason::EndOfStream);
             }
@@ -124,29 +121,10 @@ impl Link {
     ) -> Result<(), CloseReason> {
         self.answers.take_events(&mut self.deframer, &mut message)?;
         let Some(tls) = &mut self.tls else { return Ok(()) };
-        while Self::decrypt(&mut tls.connection, &mut self.deframer)? {
-            self.answers.take_events(&mut self.deframer, &mut message)?;
-        }
+        take_decrypted(&mut tls.connection, &mut self.deframer, &mut self.answers, &mut message)?;
         match tls.connection.process_new_packets()?.peer_has_closed() {
             true => Err(CloseReason::EndOfStream),
             false => Ok(()),
-        }
-    }
-
-    /// Moves decrypted bytes to the window. False when there are none.
-    fn decrypt(
-        connection: &mut rustls::ClientConnection,
-        deframer: &mut Deframer,
-    ) -> Result<bool, CloseReason> {
-        match connection.reader().read(deframer.space()) {
-            // The end shows in the state of the connection, behind all that came before it.
-            Ok(0) => Ok(false),
-            Ok(len) => {
-                deframer.received(len);
-                Ok(true)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -199,6 +177,25 @@ impl Link {
     /// Ends the connection at the transport, so that operations in flight complete.
     pub(super) fn shut_down(&self) {
         let _ = self.socket.shutdown(Shutdown::Both); // It may be gone already.
+    }
+}
+
+/// Takes all that is decrypted. More of it may be there than the window has room for: the events make room.
+fn take_decrypted(
+    connection: &mut rustls::ClientConnection,
+    deframer: &mut Deframer,
+    answers: &mut Answers,
+    message: &mut impl FnMut(&[u8]) -> Result<(), CloseReason>,
+) -> Result<(), CloseReason> {
+    loop {
+        match connection.reader().read(deframer.space()) {
+            // The end shows in the state of the connection, behind all that came before it.
+            Ok(0) => return Ok(()),
+            Ok(len) => deframer.received(len),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        answers.take_events(deframer, message)?;
     }
 }
 
