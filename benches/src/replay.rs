@@ -3,8 +3,9 @@
 
 use crate::harness::{Arm, Ratio, Report, recorded_frames};
 use anyhow::Context;
-use chartd::engine::{Engine, FeedPlan, Verdict};
+use chartd::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use market::{Instrument, Timeframe, Venue};
+use shm::prefix::Identity;
 use shm::status::StatusWriter;
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,10 +33,17 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
 }
 
 fn ours_once(frames: &[Vec<u8>]) -> anyhow::Result<u64> {
-    let status = Arc::new(StatusWriter::create(0, 0)?);
+    let status = Arc::new(StatusWriter::create(0, 0, [0; 2])?);
     let instrument = (Instrument::new(Venue::Binance, "BTCUSDT"), vec![Timeframe::S1, Timeframe::M1]);
     let plan = FeedPlan { venue: Venue::Binance, instruments: vec![instrument] };
-    let mut engine = Engine::new(&[plan], 2_000, 2_000, false, status, chartd::now_ns)?;
+    let plan = EnginePlan {
+        feeds: &[plan],
+        bars: 2_000,
+        published: 2_000,
+        huge_pages: false,
+        identity: Identity::default(),
+    };
+    let mut engine = Engine::new(&plan, status, chartd::now_ns)?;
     let started = Instant::now();
     for frame in frames {
         let verdict = engine.frame(0, frame, 0);

@@ -133,7 +133,7 @@ fn chartd_round(threads: &str, wait: &str) -> anyhow::Result<Vec<u64>> {
             let latency = |index: u64| Some(shown.get(&index)?.saturating_sub(planned_ns(start_ns, index)));
             anyhow::Ok((WARM_UP..MESSAGES_A_ROUND).filter_map(latency).collect::<Vec<_>>())
         });
-        service.run(shutdown)?;
+        service.run(shutdown, None)?;
         let latencies = watcher.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))??;
         let seen = latencies.len() as u64;
         ensure!(seen > MESSAGES_A_ROUND / 2, "only {seen} of {MESSAGES_A_ROUND} frames were seen ({wait})");
@@ -166,7 +166,7 @@ fn observe(socket: &Path) -> anyhow::Result<HashMap<u64, u64>> {
     let (mut shown, mut newest) = (HashMap::new(), 0);
     let deadline = now_ns() + 2 * MESSAGES_A_ROUND * PERIOD_NS + 5_000_000_000;
     while !shown.contains_key(&(MESSAGES_A_ROUND - 1)) && now_ns() < deadline {
-        if let Some(info) = chart.latest_info().filter(|info| info.number != newest) {
+        if let Some(info) = chart.latest_info().ok().filter(|info| info.number != newest) {
             newest = info.number;
             let index = (info.venue_ms as u64).wrapping_sub(TIME_BASE_MS) / PERIOD_MS;
             shown.entry(index).or_insert(info.publish_ns);

@@ -2,11 +2,11 @@
 
 use crate::{Cli, Command, table};
 use anyhow::{Context, bail};
-use chart_client::{Candles, Connection};
+use chart_client::{Candles, Connection, Follower, News};
 use market::{Candle, ChartName, decimal};
 use serde_json::{Value, json};
-use shm::frame::{CopyOutcome, FrameCopy, FrameInfo};
-use shm::status::{Counter, Stage};
+use shm::frame::{FrameCopy, FrameInfo};
+use shm::status::{ChartEntry, ChartState, Counter, Stage};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::List => list(&connection, cli.json),
         Command::Snap { chart, output } => snap(&connection, chart, output, cli.json),
         Command::Candles { chart, last } => candles(&connection, chart, *last, cli.json),
-        Command::Watch { chart, frames } => watch(&connection, chart, *frames, cli.json),
+        Command::Watch { chart, frames } => watch(cli, chart, *frames),
         Command::Stats => stats(&connection, cli.json),
     }
 }
@@ -32,17 +32,17 @@ fn list(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         let rows: Vec<_> = charts
             .iter()
-            .map(|chart| {
+            .map(|(chart, state)| {
                 json!({"chart": chart.name.to_string(), "width": chart.width, "height": chart.height,
-                       "frames": chart.frames, "page_bytes": chart.page_bytes})
+                       "frames": state.frames, "page_bytes": chart.page_bytes, "leases": chart.leases})
             })
             .collect();
         return print_json(&Value::Array(rows));
     }
-    let row = |chart: &shm::status::ChartEntry| {
+    let row = |(chart, state): &(ChartEntry, ChartState)| {
         let size = format!("{}x{}", chart.width, chart.height);
         let pages = if chart.page_bytes > 4096 { "2 MiB" } else { "4 KiB" };
-        vec![chart.name.to_string(), size, chart.frames.to_string(), pages.to_owned()]
+        vec![chart.name.to_string(), size, state.frames.to_string(), pages.to_owned()]
     };
     let rows: Vec<_> = charts.iter().map(row).collect();
     table::print(&["CHART", "SIZE", "FRAMES", "PAGES"], &rows)?;
@@ -54,7 +54,7 @@ fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool
     let mut frame = FrameCopy::default();
     // A frame may be overtaken while it is copied, or may not be there yet shortly after the start.
     for _ in 0..100 {
-        if reader.copy_latest(&mut frame) == CopyOutcome::Copied {
+        if reader.copy_latest(&mut frame).is_ok() {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -122,52 +122,57 @@ fn utc(time_ms: i64) -> String {
 fn frame_json(info: &FrameInfo) -> Value {
     json!({
         "number": info.number, "bars": info.bars, "data_revision": info.data_revision,
-        "venue_ms": info.venue_ms, "receive_ns": info.receive_ns, "candle_ns": info.candle_ns,
-        "render_ns": info.render_ns, "publish_ns": info.publish_ns, "damage_rects": info.damage_count,
+        "venue_ms": info.venue_ms, "receive_ns": info.receive_ns, "decode_ns": info.decode_ns,
+        "candle_ns": info.candle_ns, "render_ns": info.render_ns, "drawn_ns": info.drawn_ns,
+        "publish_ns": info.publish_ns, "damage_rects": info.damage_count,
     })
 }
 
-fn watch(
+/// Goes on through new configurations and restarts, as `tail -F` does.
+fn watch(cli: &Cli, chart: &ChartName, frames: Option<u64>) -> anyhow::Result<()> {
+    let mut follower = Follower::new(cli.socket.as_deref(), &chart.to_string())?;
+    let mut left = frames.unwrap_or(u64::MAX);
+    while left > 0 {
+        match follower.wait(Duration::from_secs(1))? {
+            News::Nothing => {}
+            News::Lost => eprintln!("chartctl: chartd has stopped; waiting for it to come back"),
+            News::Renewed => eprintln!("chartctl: the chart begins anew"),
+            News::Frame { skipped } => {
+                let Some((connection, reader)) = follower.current() else { continue };
+                // A frame that was written over meanwhile is followed by another.
+                let Ok(info) = reader.latest_info() else { continue };
+                left -= 1;
+                match cli.json {
+                    true => print_json(&frame_json(&info))?,
+                    false => print_frame(connection, chart, &info, skipped)?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_frame(
     connection: &Connection,
     chart: &ChartName,
-    frames: Option<u64>,
-    as_json: bool,
+    info: &FrameInfo,
+    skipped: u64,
 ) -> anyhow::Result<()> {
-    let reader = connection.chart(&chart.to_string())?;
-    let (mut newest, mut left) = (0, frames.unwrap_or(u64::MAX));
-    while left > 0 {
-        if reader.latest() == newest {
-            if !connection.is_alive(Duration::from_millis(1)) {
-                bail!("chartd has stopped");
-            }
-            continue;
-        }
-        let Some(info) = reader.latest_info().filter(|info| info.number != newest) else {
-            continue;
-        };
-        let skipped = if newest == 0 { 0 } else { info.number.saturating_sub(newest + 1) };
-        newest = info.number;
-        left -= 1;
-        if as_json {
-            print_json(&frame_json(&info))?;
-            continue;
-        }
-        let close = chart_client::candles(connection.market(), chart, 1).and_then(|found| {
-            let close = found.bars.last()?.close()?;
-            Some(decimal::display(close, found.price_digits).to_string())
-        });
-        let micros = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e3;
-        writeln!(
-            std::io::stdout(),
-            "frame {:>8}  close {:>12}  {:>9.1} us from receipt, {:>8.1} us to draw, {} rectangles{}",
-            info.number,
-            close.as_deref().unwrap_or("-"),
-            micros(info.receive_ns, info.publish_ns),
-            micros(info.render_ns, info.publish_ns),
-            info.damage_count,
-            if skipped > 0 { format!(", {skipped} not seen") } else { String::new() },
-        )?;
-    }
+    let close = chart_client::candles(connection.market(), chart, 1).and_then(|found| {
+        let close = found.bars.last()?.close()?;
+        Some(decimal::display(close, found.price_digits).to_string())
+    });
+    let micros = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e3;
+    writeln!(
+        std::io::stdout(),
+        "frame {:>8}  close {:>12}  {:>9.1} us from receipt, {:>8.1} us to draw, {} rectangles{}",
+        info.number,
+        close.as_deref().unwrap_or("-"),
+        micros(info.receive_ns, info.publish_ns),
+        micros(info.render_ns, info.publish_ns),
+        info.damage_count,
+        if skipped > 0 { format!(", {skipped} not seen") } else { String::new() },
+    )?;
     Ok(())
 }
 

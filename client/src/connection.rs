@@ -3,12 +3,12 @@
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use shm::control::{Op, Reply, Request};
-use shm::frame::FrameReader;
+use shm::frame::{FrameReader, LeasingReader};
 use shm::market::MarketReader;
 use shm::status::StatusReader;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,6 +72,17 @@ pub struct Connection {
     market: MarketReader,
 }
 
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// The chart's latest frame has this number, which is at least the one that was waited for.
+    Frame(u64),
+    /// The daemon runs a new configuration: [`Connection::renew`], and open the chart again.
+    Reconfigured,
+    /// Nothing came in time.
+    TimedOut,
+}
+
 impl Connection {
     /// Connects to the daemon at `path`, or at [`default_socket`].
     pub fn open(path: Option<&Path>) -> Result<Self, ClientError> {
@@ -83,6 +94,13 @@ impl Connection {
         connect(socket.as_raw_fd(), &address).map_err(unreachable)?;
         let [status, market] = ask(&socket, Request::new(Op::Hello, ""))?;
         Ok(Self { status: StatusReader::open(status)?, market: MarketReader::open(market)?, socket })
+    }
+
+    /// Gets the segments of the configuration that the daemon runs now.
+    pub fn renew(&mut self) -> Result<(), ClientError> {
+        let [status, market] = ask(&self.socket, Request::new(Op::Hello, ""))?;
+        (self.status, self.market) = (StatusReader::open(status)?, MarketReader::open(market)?);
+        Ok(())
     }
 
     /// The daemon's condition and its list of charts.
@@ -101,6 +119,37 @@ impl Connection {
         Ok(FrameReader::open(control, pixels)?)
     }
 
+    /// The frames of the chart with that name, to be used in place. The daemon grants few leases on each chart.
+    pub fn leased_chart(&self, name: &str) -> Result<LeasingReader, ClientError> {
+        let reader = self.chart(name)?;
+        let [page] = ask(&self.socket, Request::new(Op::Lease, name))?;
+        Ok(reader.with_lease(page)?)
+    }
+
+    /// Sleeps until the chart has frame `number` or a later one, at most for `timeout`.
+    ///
+    /// An error says that the daemon is gone, which it tells at once.
+    pub fn wait(&self, chart: &str, number: u64, timeout: Duration) -> Result<Waited, ClientError> {
+        Request { number, ..Request::new(Op::Wait, chart) }.send(self.socket.as_fd())?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            let Some(reply) = next_reply(&self.socket, deadline)? else {
+                return Ok(Waited::TimedOut);
+            };
+            let (reply, _) = reply;
+            match reply.op {
+                op if op == Op::Reconfigured as u64 => return Ok(Waited::Reconfigured),
+                op if op != Op::Wait as u64 => {}
+                _ if reply.refused != 0 => return Err(ClientError::Refused(reply.reason.to_string())),
+                // An answer to an earlier wait may have been on its way.
+                _ if reply.chart.to_string() == chart && reply.number >= number => {
+                    return Ok(Waited::Frame(reply.number));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Waits for at most `timeout`; false as soon as the daemon is gone, which the kernel reports unasked.
     pub fn is_alive(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
@@ -109,21 +158,39 @@ impl Connection {
     }
 }
 
-fn ask(socket: &OwnedFd, request: Request) -> Result<[OwnedFd; 2], ClientError> {
+/// Asks for `N` descriptors.
+fn ask<const N: usize>(socket: &OwnedFd, request: Request) -> Result<[OwnedFd; N], ClientError> {
     request.send(socket.as_fd())?;
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    // The constant fits in the kernel's 31 bits of milliseconds.
-    let timeout = PollTimeout::try_from(ANSWER_TIMEOUT).unwrap_or(PollTimeout::MAX);
-    if poll(&mut fds, timeout).map_err(std::io::Error::from)? == 0 {
-        return Err(ClientError::Silent);
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    loop {
+        let (reply, fds) = next_reply(socket, deadline)?.ok_or(ClientError::Silent)?;
+        // What comes unasked says nothing that the reader's segments do not say too.
+        if reply.op != request.op {
+            continue;
+        }
+        if reply.refused != 0 {
+            return Err(ClientError::Refused(reply.reason.to_string()));
+        }
+        return <[OwnedFd; N]>::try_from(fds).map_err(|_| ClientError::Silent);
     }
+}
+
+/// The next reply; `None` if it does not come in time.
+fn next_reply(socket: &OwnedFd, deadline: Instant) -> Result<Option<(Reply, Vec<OwnedFd>)>, ClientError> {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let left = deadline.saturating_duration_since(Instant::now());
+    // In whole milliseconds, rounded up, so that a short wait is not a busy one.
+    let left = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(0) => return Ok(None),
+        Err(nix::Error::EINTR) => return Ok(None),
+        other => other.map_err(std::io::Error::from)?,
+    };
     let (reply, fds) = Reply::receive(socket.as_fd())?.ok_or(ClientError::Silent)?;
     if reply.magic != shm::control::MAGIC || reply.abi_major != shm::ABI_MAJOR {
         let theirs = format!("it speaks ABI {}, this program {}", reply.abi_major, shm::ABI_MAJOR);
         return Err(ClientError::Refused(theirs));
     }
-    if reply.refused != 0 {
-        return Err(ClientError::Refused(reply.reason.to_string()));
-    }
-    <[OwnedFd; 2]>::try_from(fds).map_err(|_| ClientError::Silent)
+    Ok(Some((reply, fds)))
 }

@@ -1,25 +1,33 @@
 //! Reads charts and candles from a running chartd.
 //!
 //! A [`Connection`] asks once for descriptors; after that, reading is reading memory: no message, no system call.
+//! Who would rather sleep until a frame is there asks for that with [`Connection::wait`].
 //! What holds: a frame or candle that is returned is whole; a reader cannot disturb the daemon; when the daemon
-//! goes, [`Connection::is_alive`] says so at once, and what was mapped stays readable.
+//! goes, [`Connection::is_alive`] says so at once, and what was mapped stays readable. [`Follower`] goes on through
+//! new configurations and restarts by itself.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), chart_client::ClientError> {
 //! let connection = chart_client::Connection::open(None)?;
 //! let chart = connection.chart("binance:BTCUSDT/1m")?;
 //! let mut frame = shm::frame::FrameCopy::default();
-//! chart.copy_latest(&mut frame);
+//! while let chart_client::Waited::Frame(number) =
+//!     connection.wait("binance:BTCUSDT/1m", frame.number() + 1, std::time::Duration::from_secs(60))?
+//! {
+//!     chart.copy_latest(&mut frame).ok();
+//! }
 //! # Ok(())
 //! # }
 //! ```
 
 mod connection;
 mod convert;
+mod follower;
 mod picture;
 
-pub use connection::{ClientError, Connection, default_socket, own_socket};
+pub use connection::{ClientError, Connection, Waited, default_socket, own_socket};
 pub use convert::{candle_of, record_of};
+pub use follower::{Follower, News};
 pub use picture::write_png;
 
 use market::{Candle, ChartName};

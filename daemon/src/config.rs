@@ -29,6 +29,9 @@ pub struct Config {
     /// How many candles of each chart are kept.
     #[serde(default = "default_bars", deserialize_with = "bars")]
     pub bars: usize,
+    /// How many readers of each chart may use frames in place, instead of copying them.
+    #[serde(default = "default_leases", deserialize_with = "leases")]
+    pub leases: usize,
     /// The control socket; see [`chart_client::own_socket`] for where it is otherwise.
     #[serde(default)]
     pub socket: Option<PathBuf>,
@@ -102,6 +105,14 @@ pub struct Realtime {
     pub threads: Threads,
     /// How they wait.
     pub wait: Wait,
+    /// The CPU of the thread that ingests; chosen without it.
+    #[serde(deserialize_with = "cpu")]
+    pub ingest_cpu: Option<usize>,
+    /// The CPU of the thread that draws.
+    #[serde(deserialize_with = "cpu")]
+    pub render_cpu: Option<usize>,
+    /// Keeps CPUs from sleeping so deeply that waking takes more than so many microseconds; costs power.
+    pub cpu_dma_latency_us: Option<u32>,
     /// Their SCHED_FIFO priority, 1 to 99; zero asks for none.
     #[serde(deserialize_with = "priority")]
     pub priority: u8,
@@ -118,6 +129,9 @@ impl Default for Realtime {
         Self {
             threads: Threads::Auto,
             wait: Wait::Auto,
+            ingest_cpu: None,
+            render_cpu: None,
+            cpu_dma_latency_us: None,
             priority: 10,
             huge_pages: true,
             lock_memory: true,
@@ -188,6 +202,12 @@ impl Config {
         if self.charts.len() > shm::status::MAX_CHARTS {
             let (count, most) = (self.charts.len(), shm::status::MAX_CHARTS);
             return Err(format!("it has {count} charts; {most} is the most for one daemon"));
+        }
+        let Realtime { ingest_cpu, render_cpu, .. } = self.realtime;
+        if ingest_cpu.is_some() && ingest_cpu == render_cpu {
+            return Err(
+                "ingest_cpu and render_cpu are the same: say threads = \"fused\" for one thread".into()
+            );
         }
         let mut sources = HashSet::new();
         for feed in &self.feeds {
@@ -261,6 +281,10 @@ fn default_bars() -> usize {
     2_000
 }
 
+fn default_leases() -> usize {
+    2
+}
+
 fn default_digits() -> u8 {
     8
 }
@@ -302,6 +326,14 @@ fn digits<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
 
 fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
     in_range(from, "the priority", 0, 99).map(|value| value as u8)
+}
+
+fn cpu<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    in_range(from, "the number of a CPU", 0, 1023).map(|value| Some(value as usize))
+}
+
+fn leases<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    in_range(from, "the number of leases", 0, shm::lease::MAX_LEASES as i64).map(|value| value as usize)
 }
 
 fn bars<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {

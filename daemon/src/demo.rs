@@ -65,7 +65,7 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
             }
         }
     };
-    service.run(watch)?;
+    service.run(watch, None)?;
     if demo.json {
         say!("{}", serde_json::Value::from(report::figures(&status)));
     } else {

@@ -7,11 +7,12 @@
 use chart_client::record_of;
 use market::binance::{self, DecodeError, Kline, Message};
 use market::{
-    CandleState, GRACE_MS, Instrument, Instruments, Integrity, Outcome, Series, Side, Timeframe, Trade,
-    TradeSequence, Venue,
+    CandleState, GRACE_MS, Instrument, InstrumentId, Instruments, Integrity, Outcome, Series, Side,
+    Timeframe, Trade, TradeSequence, Venue,
 };
 use shm::ShmError;
 use shm::market::{InstrumentEntry, MarketPlan, MarketWriter, Origin, QuoteRecord, TickRecord};
+use shm::prefix::Identity;
 use shm::record::Text;
 use shm::status::{Counter, Stage, StatusWriter};
 use std::ops::Range;
@@ -31,6 +32,21 @@ pub struct FeedPlan {
     pub venue: Venue,
     /// What it carries, and the candles to make of it.
     pub instruments: Vec<(Instrument, Vec<Timeframe>)>,
+}
+
+/// What an engine is to keep and publish.
+#[derive(Debug, Clone)]
+pub struct EnginePlan<'a> {
+    /// The feeds. Each is known by its place here.
+    pub feeds: &'a [FeedPlan],
+    /// How many candles each series keeps.
+    pub bars: usize,
+    /// How many of them, the newest, are in the market segment.
+    pub published: usize,
+    /// Whether 2 MiB pages are tried for it.
+    pub huge_pages: bool,
+    /// Whose it is.
+    pub identity: Identity,
 }
 
 /// What a frame turned out to be.
@@ -59,8 +75,9 @@ pub struct Engine {
 struct Output {
     market: MarketWriter,
     status: Arc<StatusWriter>,
-    /// When the frame in hand was received, and the clock to stamp its candles with.
+    /// When the frame in hand was received and understood, and the clock to stamp its candles with.
     receive_ns: u64,
+    decode_ns: u64,
     now_ns: fn() -> u64,
 }
 
@@ -110,25 +127,33 @@ struct LiveSeries {
 }
 
 impl Engine {
-    /// Makes the market segment and all series, each of which keeps `bars` candles; the newest `published` of them
-    /// are in the segment. `now_ns` stamps candles when they become visible.
+    /// Makes the market segment and all series. `now_ns` stamps candles when they become visible.
     pub fn new(
-        plans: &[FeedPlan],
-        bars: usize,
-        published: usize,
-        huge_pages: bool,
+        plan: &EnginePlan<'_>,
         status: Arc<StatusWriter>,
         now_ns: fn() -> u64,
     ) -> Result<Self, ShmError> {
-        let mut plan = MarketPlan {
+        let mut market = MarketPlan {
             instruments: Vec::new(),
             series: Vec::new(),
             tick_capacity: TICK_CAPACITY,
-            candle_capacity: published.min(bars),
+            candle_capacity: plan.published.min(plan.bars),
+            identity: plan.identity,
         };
-        let feeds = plans.iter().map(|feed| Feed::new(feed, bars, &mut plan)).collect();
-        let market = MarketWriter::create(&plan, huge_pages)?;
-        Ok(Self { feeds, output: Output { market, status, receive_ns: 0, now_ns } })
+        let feeds = plan.feeds.iter().map(|feed| Feed::new(feed, plan.bars, &mut market)).collect();
+        let market = MarketWriter::create(&market, plan.huge_pages)?;
+        Ok(Self { feeds, output: Output { market, status, receive_ns: 0, decode_ns: 0, now_ns } })
+    }
+
+    /// Goes on where `old` stopped: takes over what is known of the instruments that both have, and publishes it.
+    /// `kept` has, for each feed here, the place of the old one that it goes on with.
+    pub fn inherit(&mut self, mut old: Self, kept: &[Option<usize>]) {
+        old.output.market.retire();
+        for (feed, old_place) in self.feeds.iter_mut().zip(kept) {
+            if let Some(old) = old_place.and_then(|place| old.feeds.get_mut(place)) {
+                feed.inherit(old, &mut self.output);
+            }
+        }
     }
 
     /// The market segment, to hand to readers.
@@ -148,7 +173,11 @@ impl Engine {
         let (feed, output) = (&mut self.feeds[feed], &mut self.output);
         output.receive_ns = receive_ns;
         let verdict = match binance::decode(frame, &feed.table) {
-            Ok(message) => feed.take(message, output),
+            Ok(message) => {
+                output.decode_ns = (output.now_ns)();
+                output.status.recorder(Stage::Decode).record(output.decode_ns.saturating_sub(receive_ns));
+                feed.take(message, output)
+            }
             Err(error) => Verdict::Malformed(error),
         };
         output.status.count(Counter::FramesIn, 1);
@@ -207,6 +236,18 @@ impl Feed {
             watermark_ms: i64::MIN,
             deadline_ms: i64::MIN,
             leap_ms: None,
+        }
+    }
+
+    fn inherit(&mut self, old: &mut Self, output: &mut Output) {
+        (self.watermark_ms, self.leap_ms) = (old.watermark_ms, old.leap_ms);
+        for (place, tracked) in self.instruments.iter_mut().enumerate() {
+            let instrument = self.table.get(InstrumentId(place as u16));
+            let before = instrument.and_then(|instrument| old.table.find(instrument.symbol.as_bytes()));
+            // With other decimal places its numbers mean something else.
+            if let Some(before) = before.filter(|before| old.table.get(*before) == instrument) {
+                tracked.inherit(&mut old.instruments[usize::from(before.0)], output);
+            }
         }
     }
 
@@ -281,6 +322,22 @@ impl Feed {
 }
 
 impl Tracked {
+    fn inherit(&mut self, old: &mut Self, output: &mut Output) {
+        std::mem::swap(&mut self.sequence, &mut old.sequence);
+        (self.last_trade_ms, self.doubt) = (old.last_trade_ms, old.doubt);
+        for live in &mut self.series {
+            let same = |old: &&mut LiveSeries| old.bars.timeframe() == live.bars.timeframe();
+            if let Some(old) = old.series.iter_mut().find(same) {
+                let capacity = live.bars.capacity();
+                std::mem::swap(&mut live.bars, &mut old.bars);
+                live.bars.set_capacity(capacity);
+                live.bars.touch_all();
+                live.kline = old.kline.take();
+                live.publish(self.last_trade_ms, output);
+            }
+        }
+    }
+
     fn trade(&mut self, trade: &Trade, output: &mut Output) {
         let missed = match self.sequence.check(trade) {
             Integrity::Duplicate => return output.status.count(Counter::Duplicates, 1),
@@ -382,10 +439,10 @@ impl LiveSeries {
         }
         let only_newest = changes.start + 1 >= self.published_end;
         self.published_end = changes.end;
-        let (receive_ns, now_ns) = (output.receive_ns, (output.now_ns)());
-        let origin = Origin { venue_ms, receive_ns, now_ns };
+        let (receive_ns, decode_ns, now_ns) = (output.receive_ns, output.decode_ns, (output.now_ns)());
+        let origin = Origin { venue_ms, receive_ns, decode_ns, now_ns };
         output.market.commit(self.place, published, only_newest, origin);
-        output.status.recorder(Stage::ReceiveToCandle).record(now_ns.saturating_sub(receive_ns));
+        output.status.recorder(Stage::Candle).record(now_ns.saturating_sub(decode_ns));
     }
 
     /// Compares the venue's closed candle with ours, once ours is closed by `watermark_ms`.

@@ -5,6 +5,7 @@
 //! loopback host unless the page was opened to the network: a web site cannot read it by rebinding a name.
 
 use crate::control::Exports;
+use crate::render::Export;
 use crate::report;
 use anyhow::Context;
 use http_body_util::Full;
@@ -14,12 +15,13 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use shm::frame::{CopyOutcome, FrameCopy, FrameReader};
+use shm::frame::{FrameCopy, FrameReader};
 use shm::status::StatusReader;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// The most connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -30,23 +32,26 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 struct Gateway {
     status: StatusReader,
-    charts: Vec<(String, Arc<FrameReader>)>,
+    exports: RefCell<watch::Receiver<Rc<Exports>>>,
+    charts: RefCell<Rc<Charts>>,
     /// Whether any host name will do.
     open: bool,
 }
 
+/// The charts of one configuration, by place.
+type Charts = Vec<(String, Arc<FrameReader>)>;
 type Answer = Response<Full<Bytes>>;
 
 /// Serves for ever, on a [`tokio::task::LocalSet`].
-pub(crate) async fn serve(listener: std::net::TcpListener, exports: Rc<Exports>) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    mut exports: watch::Receiver<Rc<Exports>>,
+) -> anyhow::Result<()> {
     let open = !listener.local_addr()?.ip().is_loopback();
-    let chart = |(name, [control, pixels]): &(String, [std::os::fd::OwnedFd; 2])| {
-        let reader = FrameReader::open(control.try_clone()?, pixels.try_clone()?)?;
-        Ok((name.clone(), Arc::new(reader)))
-    };
-    let charts = exports.charts.iter().map(chart).collect::<anyhow::Result<_>>()?;
-    let status = StatusReader::open(exports.status.try_clone()?)?;
-    let gateway = Rc::new(Gateway { status, charts, open });
+    let current = exports.borrow_and_update().clone();
+    let status = StatusReader::open(current.status.try_clone()?)?;
+    let charts = RefCell::new(Rc::new(charts(&current)?));
+    let gateway = Rc::new(Gateway { status, exports: RefCell::new(exports), charts, open });
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -74,7 +79,30 @@ pub(crate) async fn serve(listener: std::net::TcpListener, exports: Rc<Exports>)
     }
 }
 
+/// Maps what a configuration exports.
+fn charts(exports: &Exports) -> anyhow::Result<Charts> {
+    let chart = |export: &Export| {
+        let [control, pixels] = &export.segments;
+        let reader = FrameReader::open(control.try_clone()?, pixels.try_clone()?)?;
+        Ok((export.name.clone(), Arc::new(reader)))
+    };
+    exports.charts.iter().map(chart).collect()
+}
+
 impl Gateway {
+    /// The charts of the configuration that is in force.
+    fn charts(&self) -> Rc<Charts> {
+        let mut exports = self.exports.borrow_mut();
+        if exports.has_changed().unwrap_or(false) {
+            let current = exports.borrow_and_update().clone();
+            match charts(&current) {
+                Ok(charts) => *self.charts.borrow_mut() = Rc::new(charts),
+                Err(error) => tracing::warn!("the page keeps the old charts: {error:#}"),
+            }
+        }
+        self.charts.borrow().clone()
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if !self.open && !names_loopback(request.headers().get(HOST)) {
             return text(StatusCode::FORBIDDEN, "this page is served to this machine only\n".into());
@@ -91,10 +119,10 @@ impl Gateway {
             "/api/stats" => json_answer(&report::figures(&self.status).into()),
             "/api/charts" => {
                 let chart = |(name, reader): &(String, Arc<FrameReader>)| json!({"name": name, "width": reader.header().width, "height": reader.header().height});
-                json_answer(&self.charts.iter().map(chart).collect())
+                json_answer(&self.charts().iter().map(chart).collect())
             }
             _ => match path.strip_prefix("/frame/").and_then(|place| place.parse::<usize>().ok()) {
-                Some(place) if place < self.charts.len() => {
+                Some(place) if place < self.charts().len() => {
                     let after =
                         request.uri().query().and_then(|query| query.strip_prefix("after=")?.parse().ok());
                     self.frame(place, after.unwrap_or(0)).await
@@ -106,10 +134,10 @@ impl Gateway {
 
     /// The first frame that is not number `after`, as a PNG.
     async fn frame(&self, place: usize, after: u64) -> Answer {
-        let reader = self.charts[place].1.clone();
+        let reader = self.charts()[place].1.clone();
         let deadline = tokio::time::Instant::now() + LONGEST_WAIT;
         // Any other number will do: one that is ahead of ours is of a former daemon.
-        while reader.latest() == after {
+        while reader.latest() == after && reader.is_current() {
             if tokio::time::Instant::now() >= deadline {
                 return text(StatusCode::NO_CONTENT, String::new());
             }
@@ -130,9 +158,7 @@ impl Gateway {
 
 fn pack(reader: &FrameReader) -> Option<(u64, Vec<u8>)> {
     let mut frame = FrameCopy::default();
-    if reader.copy_latest(&mut frame) != CopyOutcome::Copied {
-        return None;
-    }
+    reader.copy_latest(&mut frame).ok()?;
     let mut png = Vec::new();
     chart_client::write_png(&frame, &mut png).ok()?;
     Some((frame.info?.number, png))

@@ -2,14 +2,18 @@
 //!
 //! The one place with threads, clocks, sockets and privileges. A trade's way through it: [`ingest`] reads the
 //! venue's stream, [`engine`] makes candles of it and publishes them in shared memory, [`render`] draws what changed
-//! and publishes frames. [`service`] puts the threads together; [`control`] hands the memory to readers. [`replay`]
+//! and publishes frames. [`service`] puts the threads together, and watches them; [`control`] hands the memory to
+//! readers. [`replay`]
 //! and [`demo`] take the same path with recorded and simulated data.
 
 mod clock;
 pub mod config;
 pub mod control;
 pub mod demo;
+mod doorbell;
 pub mod engine;
+mod fail;
+mod feeds;
 mod gateway;
 pub mod ingest;
 pub mod render;
@@ -18,6 +22,8 @@ pub mod report;
 pub mod rt;
 pub mod service;
 pub mod sim;
+mod supervisor;
+mod threads;
 mod uring;
 
 /// Prints a line on standard output. If that is closed, as by `head`, nobody wants it: `println` would panic.

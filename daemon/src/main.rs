@@ -120,7 +120,7 @@ fn main() -> ExitCode {
     start_log();
     let (outcome, code) = match cli.command {
         Command::Run { config, http, socket } => match Config::load(&config) {
-            Ok(config) => (serve(config, http, socket), 1),
+            Ok(loaded) => (serve(config, loaded, http, socket), 1),
             Err(error) => (Err(error.into()), USAGE),
         },
         Command::Demo { seconds, json, http, socket, seed } => {
@@ -145,8 +145,9 @@ fn main() -> ExitCode {
 
 /// Logs go to standard error. `RUST_LOG` chooses what; without it, what happens to connections and what is wrong.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,chartd::service=info"));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,chartd::service=info,chartd::feeds=info")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -166,9 +167,16 @@ fn unique(timeframes: Vec<Timeframe>) -> Vec<Timeframe> {
     kept
 }
 
-fn serve(mut config: Config, http: Option<SocketAddr>, socket: Option<PathBuf>) -> anyhow::Result<()> {
+fn serve(
+    path: PathBuf,
+    mut config: Config,
+    http: Option<SocketAddr>,
+    socket: Option<PathBuf>,
+) -> anyhow::Result<()> {
     config.http = http.or(config.http);
     config.socket = socket.or(config.socket);
+    // Nobody but root may look into this process, whoever else runs as its user.
+    let _ = nix::sys::prctl::set_dumpable(false); // It cannot fail.
     let service = Service::start(&config)?;
     for line in service.status()?.degraded() {
         tracing::warn!("degraded: {line}");
@@ -176,12 +184,7 @@ fn serve(mut config: Config, http: Option<SocketAddr>, socket: Option<PathBuf>) 
     if let Some(http) = service.http() {
         tracing::info!("the page is at http://{http}/");
     }
-    let status = format!("{} charts at {}", config.charts.len(), service.socket().display());
-    // Without systemd there is nobody to tell, and nothing to do about it.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)]);
-    let outcome = service.run(interrupted());
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    outcome
+    service.run(interrupted(), Some(path))
 }
 
 fn check(path: &std::path::Path) -> anyhow::Result<()> {

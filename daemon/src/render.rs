@@ -3,16 +3,21 @@
 //! Each chart keeps one canonical picture. A change damages a part of it; only that is drawn, and each slot catches
 //! up by copying what it missed since it was last written. All changes since the last frame go into the next one.
 
-use crate::rt::{POLL_NS, Placement, Wait};
+use crate::doorbell::Doorbell;
+use crate::fail;
+use crate::rt::{POLL_NS, Wait};
+use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
 use chart::{Chart, ChartError, Damage, DamageLog, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
 use market::{Candle, ChartName};
 use shm::ShmError;
-use shm::frame::{Backend, FrameInfo, FrameWriter, Rect};
+use shm::frame::{Backend, FrameInfo, FramePlan, FrameWriter, Rect};
+use shm::lease::LeaseTable;
 use shm::market::{MarketReader, SeriesState};
-use shm::status::{ChartEntry, Counter, Stage, StatusWriter};
+use shm::prefix::Identity;
+use shm::status::{ChartEntry, ChartState, Counter, Phase, Stage, StatusWriter};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -35,6 +40,8 @@ pub struct ChartPlan {
     pub theme: Theme,
     /// The time zone of its time axis.
     pub time_zone: TimeZone,
+    /// How many readers may lease a slot of it.
+    pub leases: usize,
 }
 
 /// Why a chart cannot be drawn.
@@ -49,6 +56,20 @@ pub enum RenderError {
     /// Its memory cannot be had.
     #[error(transparent)]
     Shm(#[from] ShmError),
+    /// The doorbell cannot be made.
+    #[error("cannot make the doorbell")]
+    Doorbell(#[source] std::io::Error),
+}
+
+/// What a chart's readers are given.
+#[derive(Debug)]
+pub struct Export {
+    /// Its name.
+    pub name: String,
+    /// Its control and pixel segments.
+    pub segments: [OwnedFd; 2],
+    /// The leases on its slots.
+    pub leases: Arc<LeaseTable>,
 }
 
 /// All charts, and where their frames go.
@@ -57,6 +78,11 @@ pub struct Renderer {
     status: Arc<StatusWriter>,
     now_ns: fn() -> u64,
     views: Vec<View>,
+    /// What draws.
+    backend: Backend,
+    doorbell: Arc<Doorbell>,
+    /// Whether somebody waits for what was published.
+    rings: bool,
 }
 
 struct View {
@@ -67,15 +93,19 @@ struct View {
     chart: Chart,
     frames: FrameWriter,
     damage: DamageLog,
+    /// What was drawn and not published.
+    owed: Damage,
     /// The bars shown, and the number of the first.
     bars: Vec<Candle>,
     first: u64,
     seen: Option<SeriesState>,
     next_tick: u64,
+    /// How often a slot was passed over because it was leased.
+    passed_over: u64,
 }
 
 impl Renderer {
-    /// Makes the charts' memory and publishes their first frames, which wait for trades.
+    /// Makes the charts' memory and publishes their first frames, with the candles that there are.
     pub fn new(
         plans: &[ChartPlan],
         market: OwnedFd,
@@ -84,21 +114,61 @@ impl Renderer {
         now_ns: fn() -> u64,
     ) -> Result<Self, RenderError> {
         let market = MarketReader::open(market)?;
-        let views = plans
-            .iter()
-            .map(|plan| View::new(plan, &market, huge_pages, &status))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut renderer = Self { market, status, now_ns, views };
+        let identity = market.identity();
+        let view = |(place, plan)| View::new(place, plan, &market, huge_pages, identity);
+        let views = plans.iter().enumerate().map(view).collect::<Result<Vec<_>, _>>()?;
+        let doorbell = Arc::new(Doorbell::new(views.len()).map_err(RenderError::Doorbell)?);
+        let backend = Backend::CpuScalar;
+        let mut renderer = Self { market, status, now_ns, views, backend, doorbell, rings: false };
         for view in &mut renderer.views {
-            view.draw(&renderer.market, None, &renderer.status, now_ns);
+            let ticks = renderer.market.ticks_written();
+            let news = view.news(&renderer.market).map(|state| (state, ticks));
+            view.draw(&renderer.market, news, backend, &renderer.status, now_ns);
+            renderer.doorbell.published(view.place, view.frames.latest(), now_ns());
         }
         Ok(renderer)
     }
 
-    /// Each chart's name and the descriptors for its readers.
-    pub fn exports(&self) -> Result<Vec<(String, [OwnedFd; 2])>, ShmError> {
-        let export = |view: &View| Ok((view.frames.header().chart.to_string(), view.frames.reader_fds()?));
+    /// Lists the charts in the status segment. Nobody else may publish frames meanwhile.
+    pub fn announce(&self) -> Result<(), ShmError> {
+        self.status.set_charts(&self.views.iter().map(View::entry).collect::<Vec<_>>())?;
+        for view in &self.views {
+            let frames = view.frames.latest();
+            self.status.set_chart_state(view.place, &ChartState { frames, publish_ns: 0, passed_over: 0 });
+        }
+        Ok(())
+    }
+
+    /// What each chart's readers are given.
+    pub fn exports(&self) -> Result<Vec<Export>, ShmError> {
+        let export = |view: &View| {
+            let name = view.frames.header().chart.to_string();
+            Ok(Export { name, segments: view.frames.reader_fds()?, leases: view.frames.leases().clone() })
+        };
         self.views.iter().map(export).collect()
+    }
+
+    /// What rings when somebody waits for a frame that is published.
+    pub fn doorbell(&self) -> &Arc<Doorbell> {
+        &self.doorbell
+    }
+
+    /// Whether somebody waits for what was published since the last call.
+    pub(crate) fn take_rings(&mut self) -> bool {
+        std::mem::take(&mut self.rings)
+    }
+
+    /// Goes on with a simpler backend, if there is one: the present one took too long.
+    pub(crate) fn step_down(&mut self) {
+        if let Some(simpler) = self.backend.simpler() {
+            self.backend = simpler;
+            self.status.count(Counter::BackendSwitches, 1);
+        }
+    }
+
+    /// Tells readers that no further frame comes here.
+    pub fn retire(&self) {
+        self.views.iter().for_each(|view| view.frames.retire());
     }
 
     /// The smallest page size among the charts' pixels: 4 KiB if a single one did without huge pages.
@@ -123,7 +193,9 @@ impl Renderer {
             // Ticks are written behind their candles, so these are in the state that is read next.
             let ticks = self.market.ticks_written();
             if let Some(state) = view.news(&self.market) {
-                view.draw(&self.market, Some((state, ticks)), &self.status, self.now_ns);
+                let publish_ns =
+                    view.draw(&self.market, Some((state, ticks)), self.backend, &self.status, self.now_ns);
+                self.rings |= self.doorbell.published(view.place, view.frames.latest(), publish_ns);
                 published += 1;
             }
         }
@@ -133,10 +205,11 @@ impl Renderer {
 
 impl View {
     fn new(
+        place: usize,
         plan: &ChartPlan,
         market: &MarketReader,
-        huge_pages: bool,
-        status: &StatusWriter,
+        huge: bool,
+        identity: Identity,
     ) -> Result<Self, RenderError> {
         let (series, instrument) =
             find_series(market, &plan.name).ok_or_else(|| RenderError::NoSeries(plan.name.clone()))?;
@@ -153,19 +226,39 @@ impl View {
             qty_digits: entry.qty_digits as u8,
         })
         .map_err(|error| RenderError::Chart(plan.name.clone(), error))?;
-        let name = plan.name.to_string();
-        let frames = FrameWriter::create(&name, width as usize, height as usize, SLOTS, huge_pages)?;
-        let place = status.add_chart(&ChartEntry {
-            name: shm::record::Text::new(&name),
-            width: width.into(),
-            height: height.into(),
-            frames: 0,
-            page_bytes: frames.header().page_bytes,
+        let frames = FrameWriter::create(&FramePlan {
+            chart: &plan.name.to_string(),
+            width: width as usize,
+            height: height as usize,
+            slots: SLOTS,
+            leases: plan.leases,
+            huge,
+            identity,
         })?;
         let bars = Vec::with_capacity(chart.visible_bars() + 1);
         let damage = DamageLog::new(width, height);
         let next_tick = market.ticks_written();
-        Ok(Self { place, series, instrument, chart, frames, damage, bars, first: 0, seen: None, next_tick })
+        let owed = Damage::none();
+        Ok(Self {
+            place,
+            series,
+            instrument,
+            chart,
+            frames,
+            damage,
+            owed,
+            bars,
+            first: 0,
+            seen: None,
+            next_tick,
+            passed_over: 0,
+        })
+    }
+
+    fn entry(&self) -> ChartEntry {
+        let header = self.frames.header();
+        let (name, leases) = (header.chart, header.leases);
+        ChartEntry { name, width: header.width, height: header.height, page_bytes: header.page_bytes, leases }
     }
 
     /// How far the candles have come, if that is further than the last frame.
@@ -174,28 +267,33 @@ impl View {
         (self.seen.map(|seen| seen.revision) != Some(state.revision)).then_some(state)
     }
 
-    /// Draws the candles of `state`, which hold all ticks below the number with it, and publishes the frame.
+    /// Draws the candles of `state`, which hold all ticks below the number with it, and publishes the frame. Returns
+    /// when.
     fn draw(
         &mut self,
         market: &MarketReader,
         news: Option<(SeriesState, u64)>,
+        backend: Backend,
         status: &StatusWriter,
         now_ns: fn() -> u64,
-    ) {
+    ) -> u64 {
         let render_ns = now_ns();
         if let Some((state, _)) = &news {
             self.refresh(market, state);
         }
-        let damage = *self.chart.update(&self.bars);
+        let mut damage = *self.chart.update(&self.bars);
+        damage.merge(&self.owed);
         let mut info = FrameInfo {
             number: 0,
             venue_ms: news.map_or(0, |(state, _)| state.venue_ms),
             receive_ns: news.map_or(render_ns, |(state, _)| state.receive_ns),
+            decode_ns: news.map_or(render_ns, |(state, _)| state.decode_ns),
             candle_ns: news.map_or(render_ns, |(state, _)| state.candle_ns),
             render_ns,
+            drawn_ns: now_ns(),
             publish_ns: 0,
             data_revision: news.map_or(0, |(state, _)| state.revision),
-            backend: Backend::CpuScalar as u64,
+            backend: backend as u64,
             bars: self.bars.len() as u64,
             damage_count: damage.rects().len() as u64,
             damage: [0; shm::frame::MAX_DAMAGE],
@@ -203,8 +301,14 @@ impl View {
         for (word, rect) in info.damage.iter_mut().zip(damage.rects()) {
             *word = packed(rect).pack();
         }
-        let slot = self.frames.begin();
+        let Some(slot) = self.frames.begin() else {
+            // More leases than spare slots cannot be. If they were, the next frame would show this one's changes too.
+            self.owed = damage;
+            return render_ns;
+        };
+        fail::point("publish.taken");
         let number = slot.number();
+        self.owed = Damage::none();
         self.damage.record(number, &damage);
         // What the slot missed since it was last written, this frame's damage included; everything, the first time.
         let frame = self.chart.frame();
@@ -215,14 +319,21 @@ impl View {
         for rect in missed.rects() {
             slot.copy(frame.pixels(), packed(rect));
         }
+        fail::point("publish.copied");
         info.publish_ns = now_ns();
         slot.publish(info);
+        fail::point("publish.done");
 
-        status.set_chart_frames(self.place, number);
+        let before = std::mem::replace(&mut self.passed_over, self.frames.passed_over());
+        status.count(Counter::SlotsPassedOver, self.passed_over - before);
+        let (publish_ns, passed_over) = (info.publish_ns, self.passed_over);
+        status.set_chart_state(self.place, &ChartState { frames: number, publish_ns, passed_over });
         status.count(Counter::FramesPublished, 1);
         status.count(Counter::PixelsDrawn, damage.area());
-        status.recorder(Stage::Render).record(info.publish_ns.saturating_sub(render_ns));
-        if let Some((_, ticks)) = news {
+        status.recorder(Stage::Render).record(info.drawn_ns.saturating_sub(render_ns));
+        status.recorder(Stage::Publish).record(publish_ns.saturating_sub(info.drawn_ns));
+        if let Some((state, ticks)) = news {
+            status.recorder(Stage::Handover).record(render_ns.saturating_sub(state.candle_ns));
             let recorder = status.recorder(Stage::TickToFrame);
             let lost = market.read_ticks(&mut self.next_tick, ticks, |tick| {
                 if tick.instrument() == self.instrument {
@@ -231,6 +342,7 @@ impl View {
             });
             status.count(Counter::TicksOverrun, lost);
         }
+        info.publish_ns
     }
 
     /// Brings the bars up to `state`. Reads the newest ones only, unless older ones changed.
@@ -271,20 +383,33 @@ pub(crate) fn run(
     mut renderer: Renderer,
     mut ring: Ring,
     bell: &Bell,
-    placement: &Placement,
+    wait: Wait,
+    pulse: &Pulse,
     stop: &AtomicBool,
 ) -> std::io::Result<()> {
     bell.attach(&ring);
     let mut idle_since_ns = (renderer.now_ns)();
     let mut done = [Done::default(); 8];
     while !stop.load(Acquire) {
-        if renderer.step() > 0 {
+        if renderer.has_news() {
+            pulse.beat(Phase::Draw, (renderer.now_ns)());
+            if pulse.take_step_down() {
+                renderer.step_down();
+            }
+            renderer.step();
+            if renderer.take_rings() {
+                renderer.doorbell.ring_on(&mut ring)?;
+                ring.enter(Duration::ZERO)?;
+            }
             idle_since_ns = (renderer.now_ns)();
+            pulse.beat(Phase::Wait, idle_since_ns);
             continue;
         }
-        let spins = match placement.wait {
+        let now_ns = (renderer.now_ns)();
+        pulse.beat(Phase::Wait, now_ns);
+        let spins = match wait {
             Wait::Spin => true,
-            Wait::Poll => (renderer.now_ns)().saturating_sub(idle_since_ns) < POLL_NS,
+            Wait::Poll => now_ns.saturating_sub(idle_since_ns) < POLL_NS,
             Wait::Block | Wait::Auto => false,
         };
         if spins {

@@ -4,7 +4,7 @@
 //! Other lines, as a recorder's notes, count as malformed. What is read is the same at any speed, so the same files
 //! give the same candles, byte for byte.
 
-use crate::engine::{Engine, FeedPlan, Verdict};
+use crate::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
 use crate::report;
@@ -14,6 +14,7 @@ use chart::Theme;
 use flate2::read::MultiGzDecoder;
 use market::binance::{self, Message};
 use market::{ChartName, Instrument, Instruments, Timeframe, Venue, decimal, is_symbol};
+use shm::prefix::Identity;
 use shm::status::{Counter, StatusReader, StatusWriter};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -66,9 +67,16 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
         .iter()
         .map(|symbol| (Instrument::new(replay.venue, symbol.clone()), replay.timeframes.clone()))
         .collect();
-    let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
+    let status = Arc::new(StatusWriter::create(std::process::id(), now_ns(), [0; 2])?);
     let plan = FeedPlan { venue: replay.venue, instruments };
-    let mut engine = Engine::new(&[plan], BARS, PUBLISHED, false, status.clone(), now_ns)?;
+    let plan = EnginePlan {
+        feeds: &[plan],
+        bars: BARS,
+        published: PUBLISHED,
+        huge_pages: false,
+        identity: Identity::default(),
+    };
+    let mut engine = Engine::new(&plan, status.clone(), now_ns)?;
     let charts: Vec<_> = charts(replay, &symbols);
     let market = engine.market().reader_fd()?;
     let mut renderer = Renderer::new(&charts, market, false, status.clone(), now_ns)?;
@@ -107,6 +115,7 @@ fn charts(replay: &Replay, symbols: &BTreeSet<String>) -> Vec<ChartPlan> {
         size: [1920, 1080],
         theme: Theme::Dark,
         time_zone: jiff::tz::TimeZone::UTC,
+        leases: 0,
     };
     symbols.iter().flat_map(|symbol| replay.timeframes.iter().map(move |tf| plan(symbol, tf))).collect()
 }

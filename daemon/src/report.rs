@@ -34,6 +34,7 @@ pub fn figures(status: &StatusReader) -> Map<String, Value> {
         _ => "none",
     };
     figures.insert("threads".into(), threads.into());
+    figures.insert("generation".into(), status.liveness().generation.into());
     figures.insert("backend".into(), Backend::CpuScalar.name().into());
     figures.insert("degraded".into(), status.degraded().into());
     figures
@@ -49,8 +50,7 @@ pub fn prometheus(status: &StatusReader) -> String {
     let mut text = String::new();
     for counter in Counter::ALL {
         let name = counter.name();
-        // Two of them can fall.
-        let (kind, suffix) = if *counter == Counter::Clients { ("gauge", "") } else { ("counter", "_total") };
+        let (kind, suffix) = if counter.is_gauge() { ("gauge", "") } else { ("counter", "_total") };
         let _ = writeln!(text, "# TYPE chartd_{name}{suffix} {kind}");
         let _ = writeln!(text, "chartd_{name}{suffix} {}", status.counter(*counter));
     }
@@ -67,8 +67,13 @@ pub fn prometheus(status: &StatusReader) -> String {
         let _ = writeln!(text, "{name}_count {}", histogram.count());
     }
     let _ = writeln!(text, "# TYPE chartd_degraded gauge\nchartd_degraded {}", status.degraded().len());
-    for chart in status.charts() {
-        let _ = writeln!(text, "chartd_chart_frames_total{{chart=\"{}\"}} {}", chart.name, chart.frames);
+    for (chart, state) in status.charts() {
+        let _ = writeln!(text, "chartd_chart_frames_total{{chart=\"{}\"}} {}", chart.name, state.frames);
+    }
+    let now_ns = crate::now_ns();
+    for (entry, state) in status.loops() {
+        let age = state.age_ns(now_ns) as f64 / 1e9;
+        let _ = writeln!(text, "chartd_loop_age_seconds{{loop=\"{}\"}} {age}", entry.name);
     }
     text
 }

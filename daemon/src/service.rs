@@ -1,82 +1,109 @@
-//! A running daemon: the two hot threads, and the cold plane that serves everything else on one thread.
+//! A running daemon: the hot threads, and the cold plane that serves everything else on one thread.
+//!
+//! A new configuration is taken over while it runs: the hot threads stop for a moment, others go on with their
+//! connections and candles, in new segments. Readers of the old ones are told; what they have stays readable.
 
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::control::{ControlSocket, Exports};
-use crate::engine::{Engine, FeedPlan};
+use crate::engine::{Engine, EnginePlan};
+use crate::fail;
+use crate::feeds::{self, Connector};
 use crate::gateway;
-use crate::ingest::connect::{Backoff, Endpoint, connect, tls_config};
-use crate::ingest::hot::{Drawing, HotLoop};
-use crate::ingest::{Event, Local, Remote, channel};
-use crate::render::{self, ChartPlan, Renderer};
-use crate::rt::{self, Placement};
-use crate::uring::{Bell, Ring};
+use crate::ingest::channel;
+use crate::ingest::hot::Handover;
+use crate::render::{ChartPlan, Renderer};
+use crate::rt::{self, Cpus};
+use crate::supervisor::{COLD, Pulse, Supervisor};
+use crate::threads::{Setting, Threads};
 use anyhow::{Context, bail};
-use market::{Instrument, Timeframe};
-use shm::status::{StatusReader, StatusWriter};
+use sd_notify::NotifyState;
+use shm::prefix::Identity;
+use shm::status::{DRAINING, Phase, RUNNING, StatusReader, StatusWriter};
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How often the cold plane tells that it is alive.
+const COLD_BEAT: Duration = Duration::from_millis(250);
 
 /// A daemon whose threads run and whose first frames are published.
 pub struct Service {
+    config: Config,
+    identity: Identity,
     status: Arc<StatusWriter>,
-    exports: Exports,
-    socket: ControlSocket,
+    step_down: Arc<AtomicBool>,
+    exports: watch::Sender<Rc<Exports>>,
+    socket: Rc<ControlSocket>,
     http: Option<std::net::TcpListener>,
-    remote: Remote,
-    feeds: Vec<Link>,
+    connector: Connector,
     threads: Threads,
-}
-
-/// A feed as the cold plane sees it.
-struct Link {
-    endpoint: Arc<Endpoint>,
-    tls: Option<Arc<rustls::ClientConfig>>,
-}
-
-/// The hot threads. They end when this is dropped.
-struct Threads {
-    stop: Arc<AtomicBool>,
-    handles: Vec<JoinHandle<()>>,
+    /// What the machine lacks whatever the configuration.
+    lasting: Vec<String>,
+    _supervisor: Supervisor,
+    _latency: Option<rt::CpuLatency>,
 }
 
 impl Service {
     /// Takes all memory, starts the hot threads and listens. Nothing is connected before [`Service::run`].
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let feeds = config.feeds.iter().map(|feed| link(config, feed)).collect::<anyhow::Result<_>>()?;
+        fail::init();
+        let sources = feeds::sources(config)?;
         let path = config.socket.clone().unwrap_or_else(chart_client::own_socket);
-        let socket = ControlSocket::bind(&path)?;
+        let socket = Rc::new(ControlSocket::open(&path)?);
         let http = config.http.map(listen).transpose()?;
-        let status = Arc::new(StatusWriter::create(std::process::id(), now_ns())?);
-        let huge_pages = config.realtime.huge_pages;
-        let engine =
-            Engine::new(&feed_plans(config), config.bars, config.bars, huge_pages, status.clone(), now_ns)?;
-        let market = engine.market().reader_fd()?;
-        let renderer =
-            Renderer::new(&chart_plans(config), market.try_clone()?, huge_pages, status.clone(), now_ns)?;
-        let mut degraded = degraded_pages(&renderer, huge_pages);
-        let exports = Exports { status: status.reader_fd()?, market, charts: renderer.exports()? };
+        let identity = Identity { epoch: random_epoch()?, generation: 1 };
+        let status = Arc::new(StatusWriter::create(std::process::id(), now_ns(), identity.epoch)?);
+        let (engine, renderer, mut degraded) = planes(config, identity, &status)?;
+        renderer.announce()?;
+        let mut lasting = Vec::new();
         if config.realtime.lock_memory {
-            degraded.extend(rt::lock_memory());
+            lasting.extend(rt::lock_memory());
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let (remote, local) = channel(stop.clone())?;
-        let (threads, refused) = Threads::start(config, stop, engine, renderer, local, &status)?;
+        let latency = config.realtime.cpu_dma_latency_us.map(rt::CpuLatency::hold).transpose();
+        let latency = latency.unwrap_or_else(|refused| {
+            lasting.push(refused);
+            None
+        });
+        let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, identity)?));
+        let (remote, local) = channel()?;
+        let step_down = Arc::new(AtomicBool::new(false));
+        let setting = Setting { config, status: &status, step_down: &step_down };
+        let (threads, refused) = Threads::start(&setting, renderer, Handover::new(engine, local))?;
         degraded.extend(refused);
+        let watching = rt::place(&config.realtime, &Cpus::read()).supervisor;
+        let (supervisor, refused) = Supervisor::start(status.clone(), watching, step_down.clone())?;
+        lasting.extend(refused);
+        degraded.extend_from_slice(&lasting);
+        let connector = Connector::new(remote, sources);
         if config.realtime.strict && !degraded.is_empty() {
+            connector.stop();
             bail!("the configuration says strict = true, and this machine lacks: {}", degraded.join("; "));
         }
         status.set_degraded(&degraded);
-        status.set_state(1);
-        Ok(Self { status, exports, socket, http, remote, feeds, threads })
+        status.set_threads(threads.count(), identity.generation);
+        status.set_state(RUNNING);
+        Ok(Self {
+            config: config.clone(),
+            identity,
+            status,
+            step_down,
+            exports,
+            socket,
+            http,
+            connector,
+            threads,
+            lasting,
+            _supervisor: supervisor,
+            _latency: latency,
+        })
     }
 
     /// Where the control socket is.
@@ -91,49 +118,177 @@ impl Service {
 
     /// A view of the daemon's condition.
     pub fn status(&self) -> anyhow::Result<StatusReader> {
-        Ok(StatusReader::open(self.exports.status.try_clone()?)?)
+        Ok(StatusReader::open(self.status.reader_fd()?)?)
     }
 
-    /// Serves until `shutdown` is done, then ends the hot threads.
-    pub fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    /// Serves until `shutdown` is done, then ends the hot threads. At SIGHUP it reads `file` again, if there is one.
+    pub fn run(mut self, shutdown: impl Future<Output = ()>, file: Option<PathBuf>) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = tokio::task::LocalSet::new();
-        let Self { status, exports, socket, http, mut remote, feeds, threads } = self;
-        let exports = Rc::new(exports);
-        let outcome = local.block_on(&runtime, async {
-            let page = async {
-                match http {
-                    Some(listener) => gateway::serve(listener, exports.clone()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = shutdown => Ok(()),
-                outcome = socket.serve(exports.clone(), status.clone()) => outcome.context("the control socket failed"),
-                outcome = page => outcome.context("the page failed"),
-                outcome = keep_connected(&mut remote, &feeds) => outcome,
-                () = threads.watch() => Err(anyhow::anyhow!("a hot thread ended; the log says why")),
-            }
-        });
-        status.set_state(2);
-        drop(threads);
+        let outcome = local.block_on(&runtime, self.serve(shutdown, file));
+        tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
+        self.status.set_state(DRAINING);
+        self.connector.stop();
+        let Self { threads, connector, .. } = &mut self;
+        // What it leaves is not needed; that it ends in order is.
+        let _ = threads.halt(|| connector.discard());
         outcome
+    }
+
+    async fn serve(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        file: Option<PathBuf>,
+    ) -> anyhow::Result<()> {
+        let listener = self.http.take();
+        let exports = self.exports.subscribe();
+        let page = async {
+            match listener {
+                Some(listener) => gateway::serve(listener, exports).await,
+                None => std::future::pending().await,
+            }
+        };
+        let socket = self.socket.clone();
+        let clients = socket.serve(self.exports.subscribe(), self.status.clone());
+        let (mut shutdown, mut page, mut clients) =
+            (std::pin::pin!(shutdown), std::pin::pin!(page), std::pin::pin!(clients));
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut beat = tokio::time::interval(COLD_BEAT);
+        let pulse = self.cold_pulse();
+        self.tell_ready();
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                outcome = &mut clients => return outcome.context("the control socket failed"),
+                outcome = &mut page => return outcome.context("the page failed"),
+                outcome = self.connector.step() => outcome?,
+                () = self.threads.watch() => bail!("a hot thread ended; the log says why"),
+                _ = beat.tick() => pulse.beat(Phase::Wait, now_ns()),
+                _ = hangup.recv() => match &file {
+                    Some(file) => self.reload(file)?,
+                    None => tracing::warn!("there is no configuration file to read again"),
+                },
+            }
+        }
+    }
+
+    fn cold_pulse(&self) -> Pulse {
+        let placement = rt::Placement { name: "chartd", cpu: None, priority: 0, wait: rt::Wait::Block };
+        Pulse::of_this_thread(self.status.clone(), COLD, &placement, 0, self.step_down.clone())
+    }
+
+    /// Tells systemd that frames are there.
+    fn tell_ready(&self) {
+        let charts = self.config.charts.len();
+        let status = format!("{charts} charts at {}", self.socket.path().display());
+        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    }
+
+    /// Reads the configuration again and takes it over. One that is wrong changes nothing.
+    fn reload(&mut self, file: &Path) -> anyhow::Result<()> {
+        let now = NotifyState::monotonic_usec_now();
+        now.into_iter().for_each(|now| tell(&[NotifyState::Reloading, now]));
+        let outcome = Config::load(file).map_err(anyhow::Error::from).and_then(|config| {
+            let identity = Identity { generation: self.identity.generation + 1, ..self.identity };
+            // All that can fail comes before the old threads stop.
+            let sources = feeds::sources(&config)?;
+            let planes = planes(&config, identity, &self.status)?;
+            Ok((config, identity, sources, planes))
+        });
+        match outcome {
+            Ok((config, identity, sources, planes)) => self.take_over(config, identity, sources, planes)?,
+            Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+        }
+        self.tell_ready();
+        Ok(())
+    }
+
+    fn take_over(
+        &mut self,
+        mut config: Config,
+        identity: Identity,
+        sources: Vec<feeds::Source>,
+        (engine, mut renderer, mut degraded): (Engine, Renderer, Vec<String>),
+    ) -> anyhow::Result<()> {
+        let is_other = |new: bool, what| {
+            if new {
+                tracing::warn!("another {what} takes a restart")
+            }
+        };
+        is_other(config.socket.as_deref().is_some_and(|path| path != self.socket.path()), "socket");
+        is_other(config.http.is_some() && config.http != self.config.http, "address of the page");
+        (config.socket, config.http) = (self.config.socket.clone(), self.config.http);
+        let kept = feeds::kept(&self.config, &config);
+        self.connector.stop();
+        let connector = &mut self.connector;
+        let mut handover = self.threads.halt(|| connector.drain())?;
+        handover.reconfigure(engine, &kept);
+        renderer.step(); // With the candles that were taken over.
+        renderer.announce()?;
+        let exports = exports(&self.status, &handover.engine, &renderer, identity)?;
+        self.connector.reconfigure(sources, &kept);
+        let setting = Setting { config: &config, status: &self.status, step_down: &self.step_down };
+        let (threads, refused) = Threads::start(&setting, renderer, handover)?;
+        self.threads = threads;
+        degraded.extend(refused);
+        degraded.extend_from_slice(&self.lasting);
+        self.status.set_degraded(&degraded);
+        self.status.set_threads(self.threads.count(), identity.generation);
+        self.status.count(shm::status::Counter::Reloads, 1);
+        (self.config, self.identity) = (config, identity);
+        self.exports.send_replace(Rc::new(exports)); // Whoever has the old ones is told.
+        tracing::info!("configuration {} is in force", identity.generation);
+        Ok(())
     }
 }
 
-fn link(config: &Config, feed: &crate::config::Feed) -> anyhow::Result<Link> {
-    let mut klines: Vec<&str> = Vec::new();
-    let own = |chart: &&crate::config::Chart| {
-        chart.source.venue == feed.venue && feed.symbols.contains(&chart.source.symbol)
+/// Both planes of a configuration, and what the machine lacks for them.
+fn planes(
+    config: &Config,
+    identity: Identity,
+    status: &Arc<StatusWriter>,
+) -> anyhow::Result<(Engine, Renderer, Vec<String>)> {
+    let huge_pages = config.realtime.huge_pages;
+    let plan = EnginePlan {
+        feeds: &feeds::feed_plans(config),
+        bars: config.bars,
+        published: config.bars,
+        huge_pages,
+        identity,
     };
-    for chart in config.charts.iter().filter(own) {
-        if !klines.contains(&chart.timeframe.name()) {
-            klines.push(chart.timeframe.name());
-        }
-    }
-    let endpoint = Arc::new(feed.endpoint(&klines).map_err(anyhow::Error::msg)?);
-    let tls = endpoint.tls.then(|| tls_config(feed.ca_file.as_deref())).transpose()?;
-    Ok(Link { endpoint, tls })
+    let engine = Engine::new(&plan, status.clone(), now_ns)?;
+    let market = engine.market().reader_fd()?;
+    let renderer = Renderer::new(&chart_plans(config), market, huge_pages, status.clone(), now_ns)?;
+    let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
+    let line = "frames lie in 4 KiB pages: too few 2 MiB pages are free (grant them with vm.nr_hugepages)";
+    Ok((engine, renderer, small.then(|| line.to_owned()).into_iter().collect()))
+}
+
+fn exports(
+    status: &StatusWriter,
+    engine: &Engine,
+    renderer: &Renderer,
+    identity: Identity,
+) -> anyhow::Result<Exports> {
+    Ok(Exports {
+        generation: identity.generation,
+        status: status.reader_fd()?,
+        market: engine.market().reader_fd()?,
+        charts: renderer.exports()?,
+        doorbell: renderer.doorbell().clone(),
+    })
+}
+
+/// What is to be drawn.
+fn chart_plans(config: &Config) -> Vec<ChartPlan> {
+    let plan = |chart: &crate::config::Chart| ChartPlan {
+        name: chart.name(),
+        size: chart.size,
+        theme: chart.theme,
+        time_zone: chart.time_zone.clone(),
+        leases: config.leases,
+    };
+    config.charts.iter().map(plan).collect()
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
@@ -143,193 +298,23 @@ fn listen(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Which candles each feed's instruments need: those of its charts.
-pub fn feed_plans(config: &Config) -> Vec<FeedPlan> {
-    let timeframes = |venue, symbol: &String| {
-        let mut wanted: Vec<Timeframe> = Vec::new();
-        for chart in &config.charts {
-            let fits = chart.source.venue == venue && chart.source.symbol == *symbol;
-            if fits && !wanted.contains(&chart.timeframe) {
-                wanted.push(chart.timeframe);
-            }
-        }
-        wanted
-    };
-    let plan = |feed: &crate::config::Feed| FeedPlan {
-        venue: feed.venue,
-        instruments: feed
-            .symbols
-            .iter()
-            .map(|symbol| {
-                let instrument = Instrument {
-                    price_digits: feed.price_digits,
-                    qty_digits: feed.quantity_digits,
-                    ..Instrument::new(feed.venue, symbol.clone())
-                };
-                (instrument, timeframes(feed.venue, symbol))
-            })
-            .collect(),
-    };
-    config.feeds.iter().map(plan).collect()
+/// What tells this daemon from every other.
+fn random_epoch() -> anyhow::Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    let (words, _) = bytes.as_chunks::<8>();
+    Ok([u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])])
 }
 
-/// What is to be drawn.
-pub fn chart_plans(config: &Config) -> Vec<ChartPlan> {
-    let plan = |chart: &crate::config::Chart| ChartPlan {
-        name: chart.name(),
-        size: chart.size,
-        theme: chart.theme,
-        time_zone: chart.time_zone.clone(),
-    };
-    config.charts.iter().map(plan).collect()
-}
-
-fn degraded_pages(renderer: &Renderer, wanted: bool) -> Vec<String> {
-    let small = wanted && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
-    let line = "frames lie in 4 KiB pages: no 2 MiB pages are free (grant them with vm.nr_hugepages)";
-    small.then(|| line.to_owned()).into_iter().collect()
-}
-
-impl Threads {
-    /// Starts both threads and waits until each is placed. Returns what they were refused.
-    fn start(
-        config: &Config,
-        stop: Arc<AtomicBool>,
-        engine: Engine,
-        renderer: Renderer,
-        local: Local,
-        status: &Arc<StatusWriter>,
-    ) -> anyhow::Result<(Self, Vec<String>)> {
-        let plan = rt::place(&config.realtime);
-        let mut refused = Vec::new();
-        if plan.ingest.cpu.is_none() {
-            refused.push(
-                "no CPU is isolated: the hot threads share theirs (isolate two with isolcpus=)".to_owned(),
-            );
-        }
-        let mut threads = Self { stop: stop.clone(), handles: Vec::new() };
-        let drawing = match &plan.render {
-            None => Drawing::Here(Box::new(renderer)),
-            Some(render) => {
-                let bell = Arc::new(Bell::default());
-                let drawing = Drawing::Elsewhere(bell.clone());
-                refused.extend(threads.spawn(render, 16, move |ring, placement| {
-                    render::run(renderer, ring, &bell, placement, &stop)
-                })?);
-                drawing
-            }
-        };
-        status.set_threads(1 + u64::from(plan.render.is_some()));
-        let status = status.clone();
-        refused.extend(threads.spawn(&plan.ingest, 256, move |ring, placement| {
-            HotLoop::new(ring, local, engine, status, drawing, placement.wait).run()
-        })?);
-        Ok((threads, refused))
-    }
-
-    /// Starts a thread with a ring of its own, and waits until it is placed.
-    fn spawn(
-        &mut self,
-        placement: &Placement,
-        entries: u32,
-        run: impl FnOnce(Ring, &Placement) -> std::io::Result<()> + Send + 'static,
-    ) -> anyhow::Result<Vec<String>> {
-        let (ready, placed) = mpsc::sync_channel(1);
-        let placement = placement.clone();
-        let name = placement.name;
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // Made before the priority is raised: helpers of the kernel would inherit it.
-            let ring = match Ring::new(entries) {
-                Ok(ring) => ring,
-                Err(error) => return drop(ready.send(Err(error))),
-            };
-            let _ = ready.send(Ok(placement.apply())); // The starter waits for it.
-            if let Err(error) = run(ring, &placement) {
-                tracing::error!("{name} failed: {error}");
-            }
-        })?;
-        self.handles.push(thread);
-        Ok(placed.recv().with_context(|| format!("{name} ended at once"))??)
-    }
-
-    /// Done when a thread has ended that should not have.
-    async fn watch(&self) {
-        while !self.handles.iter().any(JoinHandle::is_finished) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop.store(true, Release);
-        for handle in self.handles.drain(..) {
-            let _ = handle.join(); // A panic was printed by the thread itself.
-        }
-    }
-}
-
-/// Connects every feed, and again whenever a connection ends.
-async fn keep_connected(remote: &mut Remote, feeds: &[Link]) -> anyhow::Result<()> {
-    let mut backoffs: Vec<_> = feeds.iter().map(|_| Backoff::default()).collect();
-    let (mut attempts, mut malformed) = (JoinSet::new(), 0u64);
-    for feed in 0..feeds.len() {
-        attempt(&mut attempts, feeds, feed, Duration::ZERO);
-    }
-    loop {
-        let retry = tokio::select! {
-            event = remote.next_event() => match event {
-                Event::Closed { feed, reason } => {
-                    tracing::warn!("{}: connection lost: {reason}", feeds[feed].endpoint);
-                    Some(feed)
-                }
-                Event::Malformed { feed, error } => {
-                    malformed += 1;
-                    // Ever more rarely, so that a broken feed does not fill the log.
-                    if malformed.is_power_of_two() {
-                        let endpoint = &feeds[feed].endpoint;
-                        tracing::warn!("{endpoint}: malformed frame, the {malformed}th reported: {error}");
-                    }
-                    None
-                }
-            },
-            Some(finished) = attempts.join_next() => {
-                let (feed, outcome) = finished.context("a connection attempt panicked")?;
-                match outcome {
-                    Ok(established) => {
-                        tracing::info!("{}: connected", feeds[feed].endpoint);
-                        backoffs[feed].connected();
-                        (!remote.hand_over(established)).then_some(feed)
-                    }
-                    Err(error) => {
-                        tracing::warn!("{error:#}");
-                        Some(feed)
-                    }
-                }
-            }
-        };
-        if let Some(feed) = retry {
-            let random = std::hash::RandomState::new().build_hasher().finish();
-            let pause = backoffs[feed].pause(random);
-            tracing::info!("{}: connecting again in {} ms", feeds[feed].endpoint, pause.as_millis());
-            attempt(&mut attempts, feeds, feed, pause);
-        }
-    }
-}
-
-type Attempt = (usize, anyhow::Result<crate::ingest::Established>);
-
-fn attempt(attempts: &mut JoinSet<Attempt>, feeds: &[Link], feed: usize, pause: Duration) {
-    let (endpoint, tls) = (feeds[feed].endpoint.clone(), feeds[feed].tls.clone());
-    attempts.spawn(async move {
-        tokio::time::sleep(pause).await;
-        (feed, connect(feed, &endpoint, tls.as_ref()).await)
-    });
+/// Tells systemd. Without it there is nobody to tell, and nothing to do about that.
+fn tell(state: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(state);
 }
 
 /// Done when the process is asked to end, by SIGINT or SIGTERM.
 pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     let [interrupt, terminate] = &mut signals;
     let (Ok(interrupt), Ok(terminate)) = (interrupt, terminate) else {

@@ -1,7 +1,8 @@
 //! The engine by itself: what breaks of a connection do to candles, and how its own are held against the venue's.
 
-use chartd::engine::{Engine, FeedPlan, Verdict};
+use chartd::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use market::{CandleState, Instrument, Timeframe, Venue};
+use shm::prefix::Identity;
 use shm::status::{Counter, StatusReader, StatusWriter};
 use std::sync::Arc;
 
@@ -15,11 +16,18 @@ struct Bench {
 
 impl Bench {
     fn new(timeframe: Timeframe) -> Self {
-        let status = Arc::new(StatusWriter::create(0, 0).unwrap());
+        let status = Arc::new(StatusWriter::create(0, 0, [0; 2]).unwrap());
         let instruments = vec![(Instrument::new(Venue::Binance, "BTCUSDT"), vec![timeframe])];
         let plan = FeedPlan { venue: Venue::Binance, instruments };
         let reader = StatusReader::open(status.reader_fd().unwrap()).unwrap();
-        Self { engine: Engine::new(&[plan], 100, 100, false, status, || 0).unwrap(), status: reader }
+        let plan = EnginePlan {
+            feeds: &[plan],
+            bars: 100,
+            published: 100,
+            huge_pages: false,
+            identity: Identity::default(),
+        };
+        Self { engine: Engine::new(&plan, status, || 0).unwrap(), status: reader }
     }
 
     fn take(&mut self, payload: &str) -> Verdict {

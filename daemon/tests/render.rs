@@ -2,12 +2,13 @@
 
 use chart::Theme;
 use chart_client::find_series;
-use chartd::engine::{Engine, FeedPlan, Verdict};
+use chartd::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use chartd::render::{ChartPlan, Renderer};
 use market::{ChartName, Instrument, Timeframe, Venue};
 use proptest::prelude::*;
-use shm::frame::{CopyOutcome, FrameCopy, FrameReader, Rect};
+use shm::frame::{FrameCopy, FrameReader, Rect};
 use shm::market::MarketReader;
+use shm::prefix::Identity;
 use shm::status::{Counter, Stage, StatusReader, StatusWriter};
 use std::sync::Arc;
 
@@ -25,15 +26,23 @@ struct Stand {
 impl Stand {
     /// A chart that is wide enough for a few dozen bars, of which the engine keeps `bars`.
     fn new(bars: usize) -> Self {
-        let status = Arc::new(StatusWriter::create(0, 0).unwrap());
+        let status = Arc::new(StatusWriter::create(0, 0, [0; 2]).unwrap());
         let instruments = vec![(Instrument::new(Venue::Binance, "BTCUSDT"), vec![Timeframe::S1])];
         let plan = FeedPlan { venue: Venue::Binance, instruments };
-        let engine = Engine::new(&[plan], bars, bars, false, status.clone(), || 0).unwrap();
+        let plan = EnginePlan {
+            feeds: &[plan],
+            bars,
+            published: bars,
+            huge_pages: false,
+            identity: Identity::default(),
+        };
+        let engine = Engine::new(&plan, status.clone(), || 0).unwrap();
         let name = ChartName { venue: Venue::Binance, symbol: "BTCUSDT".into(), timeframe: Timeframe::S1 };
-        let chart = ChartPlan { name, size: SIZE, theme: Theme::Dark, time_zone: jiff::tz::TimeZone::UTC };
+        let time_zone = jiff::tz::TimeZone::UTC;
+        let chart = ChartPlan { name, size: SIZE, theme: Theme::Dark, time_zone, leases: 2 };
         let market = engine.market().reader_fd().unwrap();
         let renderer = Renderer::new(&[chart], market, false, status.clone(), || 0).unwrap();
-        let (_, [control, pixels]) = renderer.exports().unwrap().remove(0);
+        let [control, pixels] = renderer.exports().unwrap().remove(0).segments;
         Self {
             engine,
             renderer,
@@ -56,7 +65,7 @@ impl Stand {
 
     fn copy(&self) -> FrameCopy {
         let mut copy = FrameCopy::default();
-        assert_eq!(self.reader.copy_latest(&mut copy), CopyOutcome::Copied);
+        assert_eq!(self.reader.copy_latest(&mut copy), Ok(()));
         copy
     }
 }

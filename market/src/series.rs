@@ -58,6 +58,26 @@ impl Series {
         }
     }
 
+    /// Keeps the newest `capacity` bars (at least one) from now on, which takes memory if that is more than before.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.max(1);
+        while self.bars.len() > self.capacity {
+            self.bars.pop_front();
+            self.first_number += 1;
+        }
+        self.bars.reserve(self.capacity - self.bars.len());
+    }
+
+    /// How many bars it keeps.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Counts every bar as changed, so that the next [`Series::take_changes`] names them all.
+    pub fn touch_all(&mut self) {
+        self.changed_from = (!self.bars.is_empty()).then_some(self.first_number);
+    }
+
     /// The length of its bars.
     pub fn timeframe(&self) -> Timeframe {
         self.timeframe

@@ -1,9 +1,12 @@
-//! The control socket: how a reader gets its descriptors.
+//! The control socket: how a reader gets its descriptors, and how it waits for a frame.
 //!
-//! A `SOCK_SEQPACKET` Unix socket. The reader sends one [`Request`], the daemon answers with one [`Reply`] that may
-//! carry descriptors (`SCM_RIGHTS`); then the next. The first request must be [`Op::Hello`]: it tells the versions,
-//! and its answer carries the status and market segments. [`Op::Open`] names a chart; its answer carries the
-//! chart's control and pixel segments. Nothing is handed over before permission. Reading needs no further message.
+//! A `SOCK_SEQPACKET` Unix socket. The reader sends [`Request`]s, the daemon answers each with one [`Reply`] that may
+//! carry descriptors (`SCM_RIGHTS`). The first request must be [`Op::Hello`]: it tells the versions, and its answer
+//! carries the status and market segments. Nothing is handed over before permission. Reading needs no message at all.
+//!
+//! Two replies come by themselves: [`Op::Wait`] is answered once when the frame is there, which may be at once or
+//! never; and [`Op::Reconfigured`] tells that the daemon runs a new configuration: the segments that the reader has
+//! stay readable and change no more, and another hello gets the new ones.
 
 use crate::record::{Text, record};
 use crate::{ABI_MAJOR, ABI_MINOR};
@@ -12,12 +15,12 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// The first word of every message: "chartdC1".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC1");
+/// The first word of every message: "chartdC2".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC2");
 /// The most descriptors in one answer.
 pub const MAX_FDS: usize = 2;
 
-/// What a reader wants.
+/// What a reader wants, and what a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Op {
@@ -25,6 +28,12 @@ pub enum Op {
     Hello = 1,
     /// Get the frame segments of one chart.
     Open = 2,
+    /// Get a page to lease slots of one chart with.
+    Lease = 3,
+    /// Be told when frame `number` of one chart, or a later one, is there. Replaces an earlier wait for the chart.
+    Wait = 4,
+    /// Only ever a reply: there is a new configuration.
+    Reconfigured = 5,
 }
 
 record! {
@@ -38,7 +47,9 @@ record! {
         pub abi_minor: u64,
         /// [`Op`].
         pub op: u64,
-        /// For [`Op::Open`]: the chart's name.
+        /// For [`Op::Wait`]: the number of the frame.
+        pub number: u64,
+        /// The chart's name, but for [`Op::Hello`].
         pub chart: Text<8>,
     }
 }
@@ -52,9 +63,17 @@ record! {
         pub abi_major: u64,
         /// The daemon's [`ABI_MINOR`].
         pub abi_minor: u64,
+        /// [`Op`] of the request that it answers.
+        pub op: u64,
         /// Zero if the request was granted.
         pub refused: u64,
-        /// Why it was not, in a sentence.
+        /// For [`Op::Wait`]: the number of the chart's latest frame.
+        pub number: u64,
+        /// Which configuration the daemon runs, from 1.
+        pub generation: u64,
+        /// For [`Op::Wait`]: the chart's name.
+        pub chart: Text<8>,
+        /// Why the request was refused, in a sentence.
         pub reason: Text<24>,
     }
 }
@@ -67,6 +86,7 @@ impl Request {
             abi_major: ABI_MAJOR,
             abi_minor: ABI_MINOR,
             op: op as u64,
+            number: 0,
             chart: Text::new(chart),
         }
     }
@@ -85,13 +105,23 @@ impl Request {
 
 impl Reply {
     /// The request is granted.
-    pub fn granted() -> Self {
-        Self { magic: MAGIC, abi_major: ABI_MAJOR, abi_minor: ABI_MINOR, refused: 0, reason: Text::new("") }
+    pub fn granted(op: u64, generation: u64) -> Self {
+        Self {
+            magic: MAGIC,
+            abi_major: ABI_MAJOR,
+            abi_minor: ABI_MINOR,
+            op,
+            refused: 0,
+            number: 0,
+            generation,
+            chart: Text::new(""),
+            reason: Text::new(""),
+        }
     }
 
     /// The request is refused.
-    pub fn refused(reason: &str) -> Self {
-        Self { refused: 1, reason: Text::new(reason), ..Self::granted() }
+    pub fn refused(op: u64, reason: &str) -> Self {
+        Self { refused: 1, reason: Text::new(reason), ..Self::granted(op, 0) }
     }
 
     /// Sends it, without waiting for a peer that does not read.

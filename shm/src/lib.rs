@@ -4,27 +4,56 @@
 //!
 //! - **Readers cannot write.** Segments are anonymous memfds, sealed before anyone sees them: no reader can map
 //!   them writable, shrink, grow or punch them. There are no named objects, so a crash leaves nothing behind.
-//! - **A writer never waits for a reader.** Readers copy under a sequence number and try again if it moved.
+//! - **A writer never waits for a reader.** Readers copy under a sequence number and try again if it moved, or lease
+//!   a slot and use it in place: [`slots`] has the protocol.
 //! - **A reader never sees half a record or half a frame**, or it is told so.
 //! - Every record's layout is defined once, in the file that is named after its segment: [`frame`], [`market`],
-//!   [`status`]; [`control`] holds the messages by which a reader gets its descriptors.
+//!   [`status`], [`lease`]; each begins with a [`prefix`]. [`control`] holds the messages by which a reader gets its
+//!   descriptors, and by which it waits.
 //!
 //! All fields are little-endian 64-bit words, read and written as atomics, so that a race is never undefined
-//! behaviour. The unsafe code is in [`segment`].
+//! behaviour. The unsafe code is in [`segment`], and one line of [`lease`]. `ABI.md` describes the layout for readers
+//! in other languages.
 
 pub mod control;
 pub mod frame;
 pub mod histogram;
+pub mod lease;
 pub mod market;
+pub mod prefix;
 pub mod record;
 pub mod segment;
+pub mod slots;
 pub mod status;
 
 /// Readers and writers must agree on this number.
-pub const ABI_MAJOR: u64 = 1;
+pub const ABI_MAJOR: u64 = 2;
 
 /// Rises when fields are added behind the existing ones.
 pub const ABI_MINOR: u64 = 0;
+
+/// Follows from every record's fields, their types and their order. Two builds of one version must agree in it.
+pub const LAYOUT_HASH: u64 = prefix::hash(&[
+    prefix::Prefix::DEFINITION,
+    frame::FrameHeader::DEFINITION,
+    frame::FrameInfo::DEFINITION,
+    lease::LeaseHeader::DEFINITION,
+    market::MarketHeader::DEFINITION,
+    market::InstrumentEntry::DEFINITION,
+    market::QuoteRecord::DEFINITION,
+    market::SeriesEntry::DEFINITION,
+    market::SeriesState::DEFINITION,
+    market::TickRecord::DEFINITION,
+    market::CandleRecord::DEFINITION,
+    status::StatusHeader::DEFINITION,
+    status::Liveness::DEFINITION,
+    status::LoopEntry::DEFINITION,
+    status::LoopState::DEFINITION,
+    status::ChartEntry::DEFINITION,
+    status::ChartState::DEFINITION,
+    control::Request::DEFINITION,
+    control::Reply::DEFINITION,
+]);
 
 #[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
 compile_error!("chartd's shared memory is laid out for 64-bit little-endian machines");

@@ -6,26 +6,29 @@
 //! |---|---|
 //! | 0.. | [`MarketHeader`], never changed |
 //! | 32 | how many ticks were ever written |
+//! | 48 | state: [`STATE_CURRENT`] or [`STATE_RETIRED`] |
 //! | `instruments_at` + 32·i | [`InstrumentEntry`]; 16 words in: sequence word, then [`QuoteRecord`] |
 //! | `series_at` + 16·s | [`SeriesEntry`]; 4 words in: sequence word, then [`SeriesState`] |
 //! | `ticks_at` + 8·(n % `tick_capacity`) | sequence word `2n + 2`, then [`TickRecord`] number `n` |
 //! | `candles_at` of the series + 24·(n % `candle_capacity`) | sequence word, then [`CandleRecord`] number `n` |
 
+use crate::ShmError;
+use crate::prefix::{Identity, Prefix, STATE_CURRENT, STATE_RETIRED};
 use crate::record::{Text, record};
 use crate::segment::{Segment, View};
-use crate::{ABI_MAJOR, ABI_MINOR, ShmError};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
 
-/// The first word of a market segment: "chartdM1".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdM1");
+/// The first word of a market segment: "chartdM2".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdM2");
 /// The most instruments, and the most series.
 pub const MAX_ENTRIES: usize = 4096;
 /// The most ticks in the ring, and the most candles in a series.
 pub const MAX_CAPACITY: usize = 1 << 24;
 
 const TICK_COUNT: usize = 32;
+const STATE: usize = 48;
 const FIRST_ENTRY: usize = 64;
 const INSTRUMENT_WORDS: usize = 32;
 const QUOTE: usize = 16;
@@ -33,18 +36,25 @@ const SERIES_WORDS: usize = 16;
 const SERIES_STATE: usize = 4;
 const TICK_WORDS: usize = 8;
 const CANDLE_WORDS: usize = 24;
+/// Where things stand in a market segment, in words; the rest its header tells.
+pub const PLACES: &[(&str, usize)] = &[
+    ("number of ticks written", TICK_COUNT),
+    ("state", STATE),
+    ("words of an instrument", INSTRUMENT_WORDS),
+    ("sequence of the quote in it", QUOTE),
+    ("words of a series", SERIES_WORDS),
+    ("sequence of the state in it", SERIES_STATE),
+    ("words of a tick", TICK_WORDS),
+    ("words of a candle", CANDLE_WORDS),
+];
 /// How often a record is read again while it is being written.
 const TRIES: usize = 1_000;
 
 record! {
     /// What never changes while the segment lives.
     pub struct MarketHeader {
-        /// [`MAGIC`].
-        pub magic: u64,
-        /// [`ABI_MAJOR`].
-        pub abi_major: u64,
-        /// [`ABI_MINOR`].
-        pub abi_minor: u64,
+        /// What it is; its magic is [`MAGIC`].
+        pub prefix: Prefix,
         /// How many instruments there are.
         pub instruments: u64,
         /// Word at which the first stands.
@@ -59,6 +69,8 @@ record! {
         pub tick_capacity: u64,
         /// How many candles each series keeps.
         pub candle_capacity: u64,
+        /// Size of the segment's memory pages: 2 MiB or 4 KiB.
+        pub page_bytes: u64,
     }
 }
 
@@ -121,6 +133,8 @@ record! {
         pub venue_ms: i64,
         /// When the message behind the latest change was received, CLOCK_MONOTONIC.
         pub receive_ns: u64,
+        /// When that message was understood.
+        pub decode_ns: u64,
         /// When the change was in shared memory, CLOCK_MONOTONIC.
         pub candle_ns: u64,
     }
@@ -218,6 +232,8 @@ pub struct MarketPlan {
     pub tick_capacity: usize,
     /// How many candles each series keeps.
     pub candle_capacity: usize,
+    /// Whose it is.
+    pub identity: Identity,
 }
 
 /// Publishes market data. One thread only.
@@ -245,6 +261,8 @@ pub struct Origin {
     pub venue_ms: i64,
     /// When its message was received.
     pub receive_ns: u64,
+    /// When it was understood.
+    pub decode_ns: u64,
     /// Now.
     pub now_ns: u64,
 }
@@ -275,9 +293,7 @@ impl MarketWriter {
         let segment =
             Segment::create("chartd-market", (candles_at + plan.series.len() * series_words) * 8, huge)?;
         let header = MarketHeader {
-            magic: MAGIC,
-            abi_major: ABI_MAJOR,
-            abi_minor: ABI_MINOR,
+            prefix: Prefix::new(MAGIC, MarketHeader::WORDS, &plan.identity),
             instruments: plan.instruments.len() as u64,
             instruments_at: FIRST_ENTRY as u64,
             series: plan.series.len() as u64,
@@ -285,9 +301,11 @@ impl MarketWriter {
             ticks_at: ticks_at as u64,
             tick_capacity: plan.tick_capacity as u64,
             candle_capacity: plan.candle_capacity as u64,
+            page_bytes: segment.page_bytes() as u64,
         };
         let words = segment.words();
         words.store(0, &header.to_words());
+        words.word(STATE).store(STATE_CURRENT, Relaxed);
         for (place, entry) in plan.instruments.iter().enumerate() {
             words.store(FIRST_ENTRY + place * INSTRUMENT_WORDS, &entry.to_words());
         }
@@ -313,6 +331,11 @@ impl MarketWriter {
     /// How many candles each series keeps.
     pub fn candle_capacity(&self) -> u64 {
         self.header.candle_capacity
+    }
+
+    /// Tells readers that nothing further comes here.
+    pub fn retire(&self) {
+        self.segment.words().word(STATE).store(STATE_RETIRED, Release);
     }
 
     /// Appends a tick to the ring, over the oldest one.
@@ -357,6 +380,7 @@ impl MarketWriter {
             amended: live.amended,
             venue_ms: origin.venue_ms,
             receive_ns: origin.receive_ns,
+            decode_ns: origin.decode_ns,
             candle_ns: origin.now_ns,
         };
         let at = self.header.series_at as usize + place * SERIES_WORDS + SERIES_STATE;
@@ -404,6 +428,16 @@ impl MarketReader {
             return Err(foreign("a series lies outside of it"));
         }
         Ok(Self { view, header, series, instruments })
+    }
+
+    /// Which daemon and configuration it belongs to.
+    pub fn identity(&self) -> Identity {
+        self.header.prefix.identity()
+    }
+
+    /// Whether further data may come here. If not, a new configuration has a segment of its own.
+    pub fn is_current(&self) -> bool {
+        self.view.words().load(STATE) == STATE_CURRENT
     }
 
     /// The instruments, by place.

@@ -94,7 +94,22 @@ macro_rules! record {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)+ }
 
+        impl $crate::record::Field for $name {
+            const WORDS: usize = $name::WORDS;
+            fn store(self, words: &mut [u64]) {
+                words.copy_from_slice(&self.to_words());
+            }
+            fn load(words: &[u64]) -> Self {
+                Self::from_words(&core::array::from_fn(|index| words[index]))
+            }
+        }
+
         impl $name {
+            /// Its name, and the name and type of each field: what [`crate::LAYOUT_HASH`] is made of.
+            pub const DEFINITION: &str = concat!(
+                stringify!($name), "{", $(stringify!($field), ":", stringify!($type), ","),+ , "}"
+            );
+
             /// How many words the record takes.
             pub const WORDS: usize = 0 $(+ <$type as $crate::record::Field>::WORDS)+;
 

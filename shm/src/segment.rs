@@ -3,16 +3,17 @@
 //! A segment is an anonymous memfd. Its seals (SHRINK, GROW, FUTURE_WRITE, SEAL) are set before any other process
 //! can have it: the mapping made here stays writable, and no further writable mapping can be made by anyone.
 
-use crate::{ABI_MAJOR, ShmError};
+use crate::ShmError;
+use crate::prefix::Prefix;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering::*, fence};
+use std::sync::atomic::{AtomicU64, Ordering, Ordering::*, fence};
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
-const SMALL_PAGE_BYTES: usize = 4096;
+pub(crate) const SMALL_PAGE_BYTES: usize = 4096;
 
 /// Memory that this process may write and that others can only read.
 #[derive(Debug)]
@@ -64,9 +65,7 @@ impl Segment {
 
     /// A descriptor to hand to a reader. It is opened read-only; the seals are what protects the memory.
     pub fn reader_fd(&self) -> Result<OwnedFd, ShmError> {
-        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .map_err(|source| ShmError::Kernel { step: "reopen", len_bytes: self.map.len(), source })
+        reopen(&self.fd, OFlag::O_RDONLY, self.map.len())
     }
 
     /// The memory, for writing.
@@ -93,24 +92,13 @@ pub struct View {
 impl View {
     /// Maps a descriptor from [`Segment::reader_fd`]. Refuses memory that could shrink under the reader.
     pub fn map(fd: impl AsFd) -> Result<Self, ShmError> {
-        let fd = fd.as_fd();
-        let failed = |step, len_bytes| move |source| ShmError::Kernel { step, len_bytes, source };
-        let len_bytes = fstat(fd).map_err(failed("examine", 0))?.st_size as usize;
-        let seals = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(failed("examine", len_bytes))?;
-        if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
-            return Err(ShmError::Foreign {
-                kind: "shared-memory",
-                why: "it is not sealed against shrinking",
-            });
-        }
-        let map = MmapOptions::new()
-            .len(len_bytes)
-            .map_raw_read_only(&fd)
-            .map_err(|error| failed("map", len_bytes)(error_number(&error)))?;
+        let len_bytes = sealed_len(&fd)?;
+        let failed = |error| ShmError::Kernel { step: "map", len_bytes, source: error_number(&error) };
+        let map = MmapOptions::new().len(len_bytes).map_raw_read_only(&fd.as_fd()).map_err(failed)?;
         Ok(Self { map })
     }
 
-    /// Maps a segment that begins with `magic` and this crate's ABI version, as all of chartd's do, and has at least
+    /// Maps a segment that begins with a [`Prefix`] of that magic, as all of chartd's do, and has at least
     /// `least_words`.
     pub(crate) fn open(
         fd: impl AsFd,
@@ -119,13 +107,10 @@ impl View {
         least_words: usize,
     ) -> Result<Self, ShmError> {
         let view = Self::map(fd)?;
-        let words = view.words();
-        if words.len() < least_words {
+        if view.words().len() < least_words.max(Prefix::WORDS) {
             return Err(ShmError::Foreign { kind, why: "it is too short for a header" });
         }
-        if words.array(0) != [magic, ABI_MAJOR] {
-            return Err(ShmError::Foreign { kind, why: "its magic number or version differs" });
-        }
+        Prefix::check(view.words(), kind, magic)?;
         Ok(view)
     }
 
@@ -137,6 +122,81 @@ impl View {
         let words = unsafe { core::slice::from_raw_parts(self.map.as_ptr().cast(), self.map.len() / 8) };
         ReadWords { words }
     }
+}
+
+/// A small memory that both this process and one other may write, word by word. Its size is sealed.
+#[derive(Debug)]
+pub(crate) struct SharedWords {
+    map: MmapRaw,
+    fd: OwnedFd,
+}
+
+impl SharedWords {
+    /// Makes one that begins with `words`.
+    pub(crate) fn create(name: &str, len_bytes: usize, words: &[u64]) -> Result<Self, ShmError> {
+        let failed = |step| move |source| ShmError::Kernel { step, len_bytes, source };
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let fd = memfd_create(name, flags).map_err(failed("create"))?;
+        nix::unistd::ftruncate(&fd, len_bytes as i64).map_err(failed("size"))?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(failed("seal"))?;
+        let shared = Self::map(fd)?;
+        for (place, word) in shared.words().iter().zip(words) {
+            place.store(*word, Relaxed);
+        }
+        Ok(shared)
+    }
+
+    /// Maps one that another process made.
+    pub(crate) fn map(fd: OwnedFd) -> Result<Self, ShmError> {
+        let len_bytes = sealed_len(&fd)?;
+        let map = MmapOptions::new().len(len_bytes).populate().map_raw(&fd);
+        let failed = |error| ShmError::Kernel { step: "map", len_bytes, source: error_number(&error) };
+        Ok(Self { map: map.map_err(failed)?, fd })
+    }
+
+    /// A descriptor for the other process.
+    pub(crate) fn fd(&self) -> Result<OwnedFd, ShmError> {
+        reopen(&self.fd, OFlag::O_RDWR, self.map.len())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.words().len()
+    }
+
+    pub(crate) fn word(&self, at: usize) -> &AtomicU64 {
+        &self.words()[at]
+    }
+
+    pub(crate) fn as_read(&self) -> ReadWords<'_> {
+        ReadWords { words: self.words() }
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: as in `Segment::words`. The other process may punch a hole, which makes the words zero.
+        unsafe { core::slice::from_raw_parts(self.map.as_ptr().cast(), self.map.len() / 8) }
+    }
+}
+
+/// A descriptor of its own for the same memory, so that its file status flags are not shared.
+fn reopen(fd: &OwnedFd, access: OFlag, len_bytes: usize) -> Result<OwnedFd, ShmError> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    open(path.as_str(), access | OFlag::O_CLOEXEC, Mode::empty()).map_err(|source| ShmError::Kernel {
+        step: "reopen",
+        len_bytes,
+        source,
+    })
+}
+
+/// The size of memory that cannot shrink under whoever maps it.
+fn sealed_len(fd: impl AsFd) -> Result<usize, ShmError> {
+    let failed = |len_bytes| move |source| ShmError::Kernel { step: "examine", len_bytes, source };
+    let len_bytes = fstat(&fd).map_err(failed(0))?.st_size as usize;
+    let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(failed(len_bytes))?;
+    if !SealFlag::from_bits_retain(seals).contains(SealFlag::F_SEAL_SHRINK) {
+        return Err(ShmError::Foreign { kind: "shared-memory", why: "it is not sealed against shrinking" });
+    }
+    Ok(len_bytes)
 }
 
 fn error_number(error: &std::io::Error) -> nix::Error {
@@ -168,6 +228,11 @@ impl<'a> WriteWords<'a> {
     /// One word.
     pub fn word(&self, at: usize) -> &'a AtomicU64 {
         &self.words[at]
+    }
+
+    /// Reads `N` words back.
+    pub(crate) fn array<const N: usize>(&self, at: usize) -> [u64; N] {
+        ReadWords { words: self.words }.array(at)
     }
 
     /// Stores plain values one after another. They become visible with a later release store.
@@ -231,6 +296,11 @@ impl<'a> ReadWords<'a> {
         self.words[at].load(Acquire)
     }
 
+    /// Reads one word in the given order.
+    pub(crate) fn load_as(&self, at: usize, order: Ordering) -> u64 {
+        self.words[at].load(order)
+    }
+
     /// Reads `N` words without regard to a writer: for what never changes once it is visible.
     pub fn array<const N: usize>(&self, at: usize) -> [u64; N] {
         let words = &self.words[at..at + N];
@@ -252,6 +322,17 @@ impl<'a> ReadWords<'a> {
         // The fence keeps the loads of the record in front of the second load of its sequence.
         fence(Acquire);
         self.words[at].load(Relaxed) == before
+    }
+
+    /// The pixels in the words from `at` on, in place.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may write these words for as long as the slice lives.
+    pub(crate) unsafe fn pixels(&self, at: usize, len: usize) -> &'a [u32] {
+        let words = &self.words[at..at + len.div_ceil(2)];
+        // SAFETY: the words are in bounds and hold two pixels each; that nobody writes them is the caller's promise.
+        unsafe { core::slice::from_raw_parts(words.as_ptr().cast(), len) }
     }
 
     /// Copies words out as pixels, two from each.

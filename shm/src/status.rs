@@ -1,45 +1,64 @@
 //! The status segment: whether the daemon lives, which charts it has, what it counts, and what it lacks.
 //!
-//! In words:
+//! It lives as long as the daemon; charts and market data belong to one configuration of it. In words:
 //!
 //! | words | what |
 //! |---|---|
-//! | 0.. | [`StatusHeader`], never changed but for `charts`, which grows |
+//! | 0.. | [`StatusHeader`], never changed |
 //! | 32.. | [`Liveness`] |
+//! | 48 | sequence word of the list of charts, then how many there are |
 //! | `counters_at` + i | value of counter i; its name is in [`Counter`] |
 //! | `degraded_at` | sequence word, then a [`Text`] with one line for each thing that this machine lacks |
 //! | `histograms_at` + i·[`histogram::WORDS`] | the histogram of [`Stage`] i |
-//! | `charts_at` + 16·i | [`ChartEntry`] |
+//! | `loops_at` + 32·i | [`LoopEntry`]; 16 words in: [`LoopState`] |
+//! | `charts_at` + 32·i | [`ChartEntry`]; 16 words in: [`ChartState`] |
 
+use crate::ShmError;
 use crate::histogram::{self, Recorder, Snapshot};
-use crate::record::{Text, record};
+use crate::prefix::{Identity, Prefix};
+use crate::record::{Field, Text, record};
 use crate::segment::{Segment, View};
-use crate::{ABI_MAJOR, ABI_MINOR, ShmError};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
 
-/// The first word of a status segment: "chartdS1".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS1");
+/// The first word of a status segment: "chartdS2".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS2");
 /// The most charts of one daemon.
 pub const MAX_CHARTS: usize = 256;
+/// The most supervised loops of one daemon.
+pub const MAX_LOOPS: usize = 16;
+/// Says that the daemon runs: the value of [`Liveness::state`].
+pub const RUNNING: u64 = 1;
+/// Says that the daemon is about to end.
+pub const DRAINING: u64 = 2;
 
-const HEADER_CHARTS: usize = 8;
 const LIVENESS: usize = 32;
+const CHARTS: usize = 48;
 const COUNTERS: usize = 64;
 const DEGRADED: usize = 192;
 const DEGRADED_WORDS: usize = 256;
-const HISTOGRAMS: usize = DEGRADED + 8 + DEGRADED_WORDS;
-const CHART_WORDS: usize = 16;
+/// Each thread's words begin on a line of their own.
+const HISTOGRAMS: usize = (DEGRADED + 1 + DEGRADED_WORDS).next_multiple_of(16);
+const LOOPS: usize = HISTOGRAMS + (Stage::ALL.len() * histogram::WORDS).next_multiple_of(16);
+const ENTRY_WORDS: usize = 32;
+const ENTRY_STATE: usize = 16;
+const CHARTS_AT: usize = LOOPS + MAX_LOOPS * ENTRY_WORDS;
+
+/// Where things stand in a status segment, in words; the rest its header tells.
+pub const PLACES: &[(&str, usize)] = &[
+    ("liveness", LIVENESS),
+    ("sequence of the charts", CHARTS),
+    ("number of charts", CHARTS + 1),
+    ("words of a histogram", histogram::WORDS),
+    ("words of a loop or chart", ENTRY_WORDS),
+    ("state in it", ENTRY_STATE),
+];
 
 record! {
     /// Where things stand.
     pub struct StatusHeader {
-        /// [`MAGIC`].
-        pub magic: u64,
-        /// [`ABI_MAJOR`].
-        pub abi_major: u64,
-        /// [`ABI_MINOR`].
-        pub abi_minor: u64,
+        /// What it is; its magic is [`MAGIC`].
+        pub prefix: Prefix,
         /// How many counters there are.
         pub counters: u64,
         /// Word of the first counter.
@@ -50,7 +69,11 @@ record! {
         pub histograms: u64,
         /// Word of the first histogram.
         pub histograms_at: u64,
-        /// How many charts there are.
+        /// How many loops there is room for.
+        pub loops: u64,
+        /// Word of the first loop.
+        pub loops_at: u64,
+        /// How many charts there is room for.
         pub charts: u64,
         /// Word of the first chart.
         pub charts_at: u64,
@@ -60,16 +83,48 @@ record! {
 record! {
     /// Whether the daemon lives.
     pub struct Liveness {
-        /// 0 starting, 1 running, 2 draining.
+        /// 0 starting, [`RUNNING`] or [`DRAINING`].
         pub state: u64,
-        /// When a hot loop last came round, CLOCK_MONOTONIC.
-        pub heartbeat_ns: u64,
         /// When the daemon started, CLOCK_MONOTONIC.
         pub started_ns: u64,
         /// Its process id.
         pub pid: u64,
         /// Hot threads: 1 fused, 2 split; 0 before they run.
         pub threads: u64,
+        /// Which configuration it runs, from 1. A reader whose segments are of an older one says hello again.
+        pub generation: u64,
+    }
+}
+
+record! {
+    /// A loop that is supervised.
+    pub struct LoopEntry {
+        /// Its thread's name.
+        pub name: Text<2>,
+        /// Its thread's id; zero if there is no such loop.
+        pub tid: u64,
+        /// The CPU that it is pinned to, plus one; zero if to none.
+        pub cpu: u64,
+        /// Its SCHED_FIFO priority; zero if it has none, or has it no more.
+        pub priority: u64,
+        /// How it waits: 1 spinning, 2 polling, 3 blocking.
+        pub wait: u64,
+        /// How old its beat may become while it waits.
+        pub wait_limit_ns: u64,
+        /// How old its beat may become while it works.
+        pub work_limit_ns: u64,
+    }
+}
+
+record! {
+    /// How a loop goes.
+    pub struct LoopState {
+        /// How often it came round.
+        pub rounds: u64,
+        /// When it last told what it does, CLOCK_MONOTONIC.
+        pub beat_ns: u64,
+        /// What it does: [`Phase`].
+        pub phase: u64,
     }
 }
 
@@ -82,16 +137,28 @@ record! {
         pub width: u64,
         /// Rows.
         pub height: u64,
-        /// Number of frames published.
-        pub frames: u64,
         /// Size of the pixel segment's memory pages.
         pub page_bytes: u64,
+        /// How many readers may lease a slot.
+        pub leases: u64,
     }
 }
 
-const CHART_FRAMES: usize = 10;
-const LIVENESS_THREADS: usize = 4;
-const _: () = assert!(ChartEntry::WORDS <= CHART_WORDS);
+record! {
+    /// How a chart goes.
+    pub struct ChartState {
+        /// Number of frames published.
+        pub frames: u64,
+        /// When the latest was published, CLOCK_MONOTONIC.
+        pub publish_ns: u64,
+        /// How often a slot was passed over because a reader leased it.
+        pub passed_over: u64,
+    }
+}
+
+const _: () = assert!(StatusHeader::WORDS <= LIVENESS && LIVENESS + Liveness::WORDS <= CHARTS);
+const _: () = assert!(LoopEntry::WORDS <= ENTRY_STATE && ENTRY_STATE + LoopState::WORDS <= ENTRY_WORDS);
+const _: () = assert!(ChartEntry::WORDS <= ENTRY_STATE && ENTRY_STATE + ChartState::WORDS <= ENTRY_WORDS);
 
 macro_rules! named {
     ($(#[$meta:meta])* pub enum $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
@@ -154,6 +221,31 @@ named! {
         Clients = "clients",
         /// Clients refused.
         ClientsRefused = "clients_refused",
+        /// Connections to the control socket that had to wait, because too many came at once.
+        ClientsThrottled = "clients_throttled",
+        /// Leases that readers hold.
+        Leases = "leases",
+        /// Slots that were passed over because a reader leased them, over all charts.
+        SlotsPassedOver = "slots_passed_over",
+        /// Readers that were woken by the doorbell.
+        Rings = "rings",
+        /// Readers that did not take what the doorbell sent, and were dropped.
+        RingsRefused = "rings_refused",
+        /// Loops that were found late.
+        LoopsLate = "loops_late",
+        /// Threads that lost their real-time priority because they ran away.
+        Demotions = "demotions",
+        /// Times that drawing was told to go on with a simpler backend.
+        BackendSwitches = "backend_switches",
+        /// Configurations that were taken over while running.
+        Reloads = "reloads",
+    }
+}
+
+impl Counter {
+    /// Whether it can fall.
+    pub const fn is_gauge(self) -> bool {
+        matches!(self, Self::Clients | Self::Leases)
     }
 }
 
@@ -162,10 +254,36 @@ named! {
     pub enum Stage {
         /// From the receipt of a trade to the publication of the first frame that shows it, for each chart.
         TickToFrame = "tick_to_frame",
-        /// From the receipt of a message to its candles in shared memory.
-        ReceiveToCandle = "receive_to_candle",
-        /// Laying out, drawing and copying one frame.
-        Render = "render",
+        /// From the receipt of a market message to its meaning.
+        Decode = "receive_to_decode",
+        /// From there to its candles in shared memory.
+        Candle = "decode_to_candle",
+        /// From there to the moment at which drawing begins.
+        Handover = "candle_to_render",
+        /// Laying out and drawing one frame.
+        Render = "render_to_drawn",
+        /// Copying what was drawn to its slot, and publishing it.
+        Publish = "drawn_to_publish",
+        /// From publication to the message that wakes a waiting reader.
+        Ring = "publish_to_ring",
+        /// How much later than planned the supervisor woke: time that the machine took from everybody.
+        Hiccup = "hiccup",
+        /// The longest time between two looks of a spinning loop, in each hundredth of a second.
+        Gap = "spin_gap",
+    }
+}
+
+named! {
+    /// What a loop does.
+    pub enum Phase {
+        /// It waits for work.
+        Wait = "wait",
+        /// It takes in what came.
+        Ingest = "ingest",
+        /// It draws and publishes.
+        Draw = "draw",
+        /// It serves clients.
+        Serve = "serve",
     }
 }
 
@@ -179,23 +297,22 @@ pub struct StatusWriter {
 
 impl StatusWriter {
     /// Makes the segment.
-    pub fn create(pid: u32, now_ns: u64) -> Result<Self, ShmError> {
-        let charts_at = HISTOGRAMS + Stage::ALL.len() * histogram::WORDS;
-        let segment = Segment::create("chartd-status", (charts_at + MAX_CHARTS * CHART_WORDS) * 8, false)?;
+    pub fn create(pid: u32, now_ns: u64, epoch: [u64; 2]) -> Result<Self, ShmError> {
+        let len_words = CHARTS_AT + MAX_CHARTS * ENTRY_WORDS;
+        let segment = Segment::create("chartd-status", len_words * 8, false)?;
         let header = StatusHeader {
-            magic: MAGIC,
-            abi_major: ABI_MAJOR,
-            abi_minor: ABI_MINOR,
+            prefix: Prefix::new(MAGIC, StatusHeader::WORDS, &Identity { epoch, generation: 0 }),
             counters: Counter::ALL.len() as u64,
             counters_at: COUNTERS as u64,
             degraded_at: DEGRADED as u64,
             histograms: Stage::ALL.len() as u64,
             histograms_at: HISTOGRAMS as u64,
-            charts: 0,
-            charts_at: charts_at as u64,
+            loops: MAX_LOOPS as u64,
+            loops_at: LOOPS as u64,
+            charts: MAX_CHARTS as u64,
+            charts_at: CHARTS_AT as u64,
         };
-        let liveness =
-            Liveness { state: 0, heartbeat_ns: now_ns, started_ns: now_ns, pid: pid.into(), threads: 0 };
+        let liveness = Liveness { state: 0, started_ns: now_ns, pid: pid.into(), threads: 0, generation: 0 };
         segment.words().store(0, &header.to_words());
         segment.words().store(LIVENESS, &liveness.to_words());
         Ok(Self { segment })
@@ -223,19 +340,16 @@ impl StatusWriter {
         )
     }
 
-    /// Tells that a hot loop came round.
-    pub fn beat(&self, now_ns: u64) {
-        self.segment.words().word(LIVENESS + 1).store(now_ns, Relaxed);
-    }
-
     /// Tells the daemon's state: see [`Liveness::state`].
     pub fn set_state(&self, state: u64) {
         self.segment.words().word(LIVENESS).store(state, Release);
     }
 
-    /// Tells how many hot threads there are: see [`Liveness::threads`].
-    pub fn set_threads(&self, threads: u64) {
-        self.segment.words().word(LIVENESS + LIVENESS_THREADS).store(threads, Release);
+    /// Tells how many hot threads there are, and which configuration they run.
+    pub fn set_threads(&self, threads: u64, generation: u64) {
+        let words = self.segment.words();
+        words.word(LIVENESS + LIVENESS_THREADS).store(threads, Relaxed);
+        words.word(LIVENESS + LIVENESS_THREADS + 1).store(generation, Release);
     }
 
     /// Replaces the list of what this machine lacks. What does not fit is cut.
@@ -243,36 +357,63 @@ impl StatusWriter {
         let words = self.segment.words();
         let text = Text::<DEGRADED_WORDS>::new(&lines.join("\n"));
         let mut values = [0; DEGRADED_WORDS];
-        crate::record::Field::store(text, &mut values);
+        Field::store(text, &mut values);
         words.write_sequenced(DEGRADED, words.word(DEGRADED).load(Relaxed) + 2, &values);
     }
 
-    /// Adds a chart to the directory and returns its place. At most [`MAX_CHARTS`].
-    pub fn add_chart(&self, entry: &ChartEntry) -> Result<usize, ShmError> {
+    /// Describes the loop at `place`, which is below [`MAX_LOOPS`]. It begins to count with its first beat.
+    pub fn set_loop(&self, place: usize, entry: &LoopEntry) {
+        self.segment.words().store(LOOPS + place * ENTRY_WORDS, &entry.to_words());
+    }
+
+    /// The loop at `place`.
+    pub fn loop_entry(&self, place: usize) -> LoopEntry {
+        LoopEntry::from_words(&self.segment.words().array(LOOPS + place * ENTRY_WORDS))
+    }
+
+    /// How the loop at `place` goes.
+    pub fn loop_state(&self, place: usize) -> LoopState {
+        LoopState::from_words(&self.segment.words().array(LOOPS + place * ENTRY_WORDS + ENTRY_STATE))
+    }
+
+    /// Tells what the loop at `place` does from now on. Coming back to [`Phase::Wait`] completes a round.
+    pub fn beat(&self, place: usize, phase: Phase, now_ns: u64) {
+        let at = LOOPS + place * ENTRY_WORDS + ENTRY_STATE;
         let words = self.segment.words();
-        let count = words.word(HEADER_CHARTS);
-        let place = count.load(Relaxed) as usize;
-        if place >= MAX_CHARTS {
-            let what = "the number of charts";
-            return Err(ShmError::Limit { what, value: place + 1, limit: "at most 256" });
+        if phase == Phase::Wait {
+            // One thread writes it.
+            words.word(at).store(words.word(at).load(Relaxed) + 1, Relaxed);
         }
-        words.store(self.charts_at() + place * CHART_WORDS, &entry.to_words());
-        count.store(place as u64 + 1, Release);
-        Ok(place)
+        words.word(at + 1).store(now_ns, Relaxed);
+        words.word(at + 2).store(phase as u64, Release);
     }
 
-    /// Tells how many frames the chart at `place` has published.
-    pub fn set_chart_frames(&self, place: usize, frames: u64) {
-        self.segment
-            .words()
-            .word(self.charts_at() + place * CHART_WORDS + CHART_FRAMES)
-            .store(frames, Relaxed);
+    /// Replaces the list of charts, at most [`MAX_CHARTS`]. Nobody may publish frames meanwhile.
+    pub fn set_charts(&self, charts: &[ChartEntry]) -> Result<(), ShmError> {
+        if charts.len() > MAX_CHARTS {
+            let what = "the number of charts";
+            return Err(ShmError::Limit { what, value: charts.len(), limit: "at most 256" });
+        }
+        let words = self.segment.words();
+        let even = words.word(CHARTS).load(Relaxed) + 2;
+        words.begin_sequenced(CHARTS, even);
+        for (place, entry) in charts.iter().enumerate() {
+            let at = CHARTS_AT + place * ENTRY_WORDS;
+            words.store(at, &entry.to_words());
+            words.store(at + ENTRY_STATE, &[0; ChartState::WORDS]);
+        }
+        words.store(CHARTS + 1, &[charts.len() as u64]);
+        words.word(CHARTS).store(even, Release);
+        Ok(())
     }
 
-    fn charts_at(&self) -> usize {
-        HISTOGRAMS + Stage::ALL.len() * histogram::WORDS
+    /// Tells how the chart at `place` goes.
+    pub fn set_chart_state(&self, place: usize, state: &ChartState) {
+        self.segment.words().store(CHARTS_AT + place * ENTRY_WORDS + ENTRY_STATE, &state.to_words());
     }
 }
+
+const LIVENESS_THREADS: usize = 3;
 
 /// Reads the daemon's condition.
 #[derive(Debug)]
@@ -290,12 +431,18 @@ impl StatusReader {
         // A newer daemon may have more of each. An older one may have fewer.
         if !words.holds(header.counters_at, header.counters, 1)
             || !words.holds(header.histograms_at, header.histograms, histogram::WORDS)
-            || !words.holds(header.charts_at, MAX_CHARTS as u64, CHART_WORDS)
+            || !words.holds(header.loops_at, header.loops, ENTRY_WORDS)
+            || !words.holds(header.charts_at, header.charts, ENTRY_WORDS)
             || !words.holds(header.degraded_at, 1, 1 + DEGRADED_WORDS)
         {
             return Err(ShmError::Foreign { kind: "status", why: "it is shorter than its header says" });
         }
         Ok(Self { view, header })
+    }
+
+    /// Which daemon it is.
+    pub fn identity(&self) -> Identity {
+        self.header.prefix.identity()
     }
 
     /// Whether the daemon lives.
@@ -326,21 +473,58 @@ impl StatusReader {
             self.view.words().read_sequenced::<DEGRADED_WORDS>(self.header.degraded_at as usize)
         });
         let text: Text<DEGRADED_WORDS> = match found {
-            Some((_, words)) => crate::record::Field::load(&words),
+            Some((_, words)) => Field::load(&words),
             None => return Vec::new(),
         };
         text.to_string().lines().map(str::to_owned).collect()
     }
 
-    /// The charts, by place.
-    pub fn charts(&self) -> Vec<ChartEntry> {
+    /// The supervised loops.
+    pub fn loops(&self) -> Vec<(LoopEntry, LoopState)> {
         let words = self.view.words();
-        let count = words.load(HEADER_CHARTS).min(MAX_CHARTS as u64) as usize;
-        (0..count)
-            .map(|place| {
-                ChartEntry::from_words(&words.array(self.header.charts_at as usize + place * CHART_WORDS))
-            })
-            .collect()
+        let all = (0..self.header.loops as usize).map(|place| {
+            let at = self.header.loops_at as usize + place * ENTRY_WORDS;
+            let entry = LoopEntry::from_words(&words.array(at));
+            (entry, LoopState::from_words(&words.array(at + ENTRY_STATE)))
+        });
+        all.filter(|(entry, _)| entry.tid != 0).collect()
+    }
+
+    /// The loop whose beat is older than it may be by now, if there is one: the daemon lives, but is stalled.
+    pub fn stalled(&self, now_ns: u64) -> Option<LoopEntry> {
+        let late = |(entry, state): &(LoopEntry, LoopState)| state.age_ns(now_ns) > entry.limit_ns(state);
+        self.loops().into_iter().find(late).map(|(entry, _)| entry)
+    }
+
+    /// The charts, by place, and how they go.
+    pub fn charts(&self) -> Vec<(ChartEntry, ChartState)> {
+        let words = self.view.words();
+        let found = (0..1_000).find_map(|_| {
+            let before = words.load(CHARTS);
+            let count = words.load(CHARTS + 1).min(self.header.charts) as usize;
+            let charts = (0..count).map(|place| {
+                let at = self.header.charts_at as usize + place * ENTRY_WORDS;
+                let entry = ChartEntry::from_words(&words.array(at));
+                (entry, ChartState::from_words(&words.array(at + ENTRY_STATE)))
+            });
+            let charts: Vec<_> = charts.collect();
+            (before.is_multiple_of(2) && words.unchanged_since(CHARTS, before)).then_some(charts)
+        });
+        found.unwrap_or_default()
+    }
+}
+
+impl LoopState {
+    /// How long ago it told what it does.
+    pub fn age_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.beat_ns)
+    }
+}
+
+impl LoopEntry {
+    /// How old the beat of `state` may become.
+    pub fn limit_ns(&self, state: &LoopState) -> u64 {
+        if state.phase == Phase::Wait as u64 { self.wait_limit_ns } else { self.work_limit_ns }
     }
 }
 
@@ -352,9 +536,31 @@ mod tests {
     fn fixed_words_are_where_the_records_have_them() {
         let place =
             |layout: Vec<(&str, usize)>, name| layout.into_iter().find(|(n, _)| *n == name).unwrap().1;
-        assert_eq!(place(StatusHeader::layout(), "charts"), HEADER_CHARTS);
-        assert_eq!(place(ChartEntry::layout(), "frames"), CHART_FRAMES);
-        assert_eq!(place(Liveness::layout(), "heartbeat_ns"), 1);
         assert_eq!(place(Liveness::layout(), "threads"), LIVENESS_THREADS);
+        assert_eq!(place(Liveness::layout(), "generation"), LIVENESS_THREADS + 1);
+        assert_eq!(place(LoopState::layout(), "beat_ns"), 1);
+        assert_eq!(place(LoopState::layout(), "phase"), 2);
+    }
+
+    #[test]
+    fn a_loop_that_works_too_long_is_late() {
+        let writer = StatusWriter::create(1, 0, [1, 2]).unwrap();
+        let reader = StatusReader::open(writer.reader_fd().unwrap()).unwrap();
+        let entry = LoopEntry {
+            name: Text::new("chartd-ingest"),
+            tid: 7,
+            cpu: 0,
+            priority: 10,
+            wait: 3,
+            wait_limit_ns: 200,
+            work_limit_ns: 50,
+        };
+        writer.set_loop(3, &entry);
+        writer.beat(3, Phase::Wait, 1_000);
+        assert_eq!(reader.stalled(1_200), None);
+        assert_eq!(reader.stalled(1_201), Some(entry));
+        writer.beat(3, Phase::Draw, 1_201);
+        assert_eq!((reader.stalled(1_251), reader.stalled(1_252)), (None, Some(entry)));
+        assert_eq!(reader.loops()[0].1.rounds, 1);
     }
 }

@@ -5,10 +5,14 @@
 
 use shm::control::{Reply, Request};
 use shm::frame::{FrameHeader, FrameInfo};
+use shm::lease::LeaseHeader;
 use shm::market::{
     CandleRecord, InstrumentEntry, MarketHeader, QuoteRecord, SeriesEntry, SeriesState, TickRecord,
 };
-use shm::status::{ChartEntry, Counter, Liveness, Stage, StatusHeader};
+use shm::prefix::Prefix;
+use shm::status::{
+    ChartEntry, ChartState, Counter, Liveness, LoopEntry, LoopState, Phase, Stage, StatusHeader,
+};
 
 #[test]
 fn the_layout_is_the_one_that_readers_know() {
@@ -17,6 +21,7 @@ fn the_layout_is_the_one_that_readers_know() {
         ("frame", shm::frame::MAGIC),
         ("market", shm::market::MAGIC),
         ("status", shm::status::MAGIC),
+        ("lease", shm::lease::MAGIC),
         ("control", shm::control::MAGIC),
     ] {
         text += &format!("magic of {name}: {}\n", String::from_utf8_lossy(&magic.to_le_bytes()));
@@ -29,12 +34,43 @@ fn the_layout_is_the_one_that_readers_know() {
             }
         )+};
     }
-    describe!(FrameHeader, FrameInfo, MarketHeader, InstrumentEntry, QuoteRecord, SeriesEntry, SeriesState);
-    describe!(TickRecord, CandleRecord, StatusHeader, Liveness, ChartEntry, Request, Reply);
+    describe!(
+        Prefix,
+        FrameHeader,
+        FrameInfo,
+        LeaseHeader,
+        MarketHeader,
+        InstrumentEntry,
+        QuoteRecord,
+        SeriesEntry,
+        SeriesState
+    );
+    describe!(
+        TickRecord,
+        CandleRecord,
+        StatusHeader,
+        Liveness,
+        LoopEntry,
+        LoopState,
+        ChartEntry,
+        ChartState,
+        Request,
+        Reply
+    );
+    for (segment, places) in [
+        ("frame", shm::frame::PLACES),
+        ("market", shm::market::PLACES),
+        ("status", shm::status::PLACES),
+        ("lease", shm::lease::PLACES),
+    ] {
+        text += &format!("\nplaces in a {segment} segment\n");
+        places.iter().for_each(|(what, word)| text += &format!("  {word:>3} {what}\n"));
+    }
     let listed = |names: Vec<&str>| {
         names.iter().enumerate().map(|(place, name)| format!("  {place:>3} {name}\n")).collect::<String>()
     };
     text += &format!("\nCounters\n{}", listed(Counter::ALL.iter().map(|counter| counter.name()).collect()));
+    text += &format!("\nPhases\n{}", listed(Phase::ALL.iter().map(|phase| phase.name()).collect()));
     text += &format!("\nHistograms\n{}", listed(Stage::ALL.iter().map(|stage| stage.name()).collect()));
 
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi.txt");

@@ -1,8 +1,10 @@
 //! Frames: what is written is what is read, across processes, at any speed and size.
 
 use proptest::prelude::*;
-use shm::frame::{CopyOutcome, FrameCopy, FrameInfo, FrameReader, FrameWriter, Rect};
+use shm::frame::{FrameCopy, FrameInfo, FramePlan, FrameReader, FrameWriter, Rect};
+use shm::prefix::Identity;
 use shm::segment::{Segment, View};
+use shm::slots::Missed;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,10 @@ fn info() -> FrameInfo {
         number: 0,
         venue_ms: 0,
         receive_ns: 0,
+        decode_ns: 0,
         candle_ns: 0,
         render_ns: 0,
+        drawn_ns: 0,
         publish_ns: 0,
         data_revision: 0,
         backend: 1,
@@ -20,6 +24,11 @@ fn info() -> FrameInfo {
         damage_count: 0,
         damage: [0; 16],
     }
+}
+
+fn plan(width: usize, height: usize, slots: usize, leases: usize) -> FramePlan<'static> {
+    let identity = Identity { epoch: [7, 8], generation: 1 };
+    FramePlan { chart: "binance:X/1m", width, height, slots, leases, huge: false, identity }
 }
 
 fn reader(writer: &FrameWriter) -> FrameReader {
@@ -44,21 +53,21 @@ proptest! {
         width in 1usize..70, height in 1usize..20, slots in 2usize..9,
         rects in prop::collection::vec((0u16..80, 0u16..30, 0u16..80, 0u16..30), 1..12),
     ) {
-        let mut writer = FrameWriter::create("binance:X/1m", width, height, slots, false).unwrap();
+        let mut writer = FrameWriter::create(&plan(width, height, slots, 0)).unwrap();
         let reader = reader(&writer);
         let mut copy = FrameCopy::default();
-        prop_assert_eq!(reader.copy_latest(&mut copy), CopyOutcome::NoFrame);
+        prop_assert_eq!(reader.copy_latest(&mut copy), Err(Missed::NoFrame));
         let full = Rect { x: 0, y: 0, width: width as u16, height: height as u16 };
         for (step, (x, y, w, h)) in rects.into_iter().enumerate() {
             let picture: Vec<u32> = (0..width * height).map(|index| pixel(step as u64, index)).collect();
-            let slot = writer.begin();
+            let slot = writer.begin().unwrap();
             let number = slot.number();
             let held = slot.held();
             prop_assert_eq!(held, number.checked_sub(slots as u64).filter(|n| *n > 0));
             slot.copy(&picture, full);
             slot.copy(&picture, Rect { x, y, width: w, height: h });
             slot.publish(info());
-            prop_assert_eq!(reader.copy_latest(&mut copy), CopyOutcome::Copied);
+            prop_assert_eq!(reader.copy_latest(&mut copy), Ok(()));
             prop_assert_eq!(copy.info.unwrap().number, number);
             prop_assert_eq!(&copy.pixels, &picture);
         }
@@ -67,22 +76,23 @@ proptest! {
 
 #[test]
 fn an_abandoned_frame_is_never_seen() {
-    let mut writer = FrameWriter::create("binance:X/1m", 8, 8, 2, false).unwrap();
+    let mut writer = FrameWriter::create(&plan(8, 8, 2, 0)).unwrap();
     let reader = reader(&writer);
-    writer.begin().publish(info());
-    let _ = writer.begin().number();
+    writer.begin().unwrap().publish(info());
+    let _ = writer.begin().unwrap().number();
     assert_eq!(reader.latest(), 1);
-    assert_eq!(reader.copy_latest(&mut FrameCopy::default()), CopyOutcome::Copied);
+    assert_eq!(reader.copy_latest(&mut FrameCopy::default()), Ok(()));
 }
 
 #[test]
 fn impossible_sizes_are_refused_in_a_sentence() {
-    for (width, height, slots, message) in [
-        (0, 9, 4, "the width of a frame is 0; the shared-memory layout allows 1 to 8192"),
-        (9, 8193, 4, "the height of a frame is 8193; the shared-memory layout allows 1 to 8192"),
-        (9, 9, 1, "the number of slots is 1; the shared-memory layout allows 2 to 255"),
+    for (width, height, slots, leases, message) in [
+        (0, 9, 4, 0, "the width of a frame is 0; the shared-memory layout allows 1 to 8192"),
+        (9, 8193, 4, 0, "the height of a frame is 8193; the shared-memory layout allows 1 to 8192"),
+        (9, 9, 1, 0, "the number of slots is 1; the shared-memory layout allows 2 to 16"),
+        (9, 9, 4, 17, "the number of leases is 17; the shared-memory layout allows 0 to 16"),
     ] {
-        let error = FrameWriter::create("x", width, height, slots, false).unwrap_err();
+        let error = FrameWriter::create(&plan(width, height, slots, leases)).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
 }
@@ -143,10 +153,12 @@ fn no_torn_frame_between_processes() {
     if let Ok(parent) = std::env::var(CHILD) {
         return read_at_full_speed(&parent, Duration::from_secs(seconds));
     }
-    let mut writer = FrameWriter::create("binance:X/1m", SIDE, SIDE, 8, true).unwrap();
-    let fds = writer.reader_fds().unwrap();
-    let names: Vec<_> =
-        fds.iter().map(|fd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd())).collect();
+    let mut writer = FrameWriter::create(&FramePlan { huge: true, ..plan(SIDE, SIDE, 4, 1) }).unwrap();
+    let [control, pixels] = writer.reader_fds().unwrap();
+    let grant = writer.leases().clone().grant().unwrap().unwrap();
+    let fds = [control, pixels, grant.fd().unwrap()];
+    let name = |fd: &std::os::fd::OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
+    let names: Vec<_> = fds.iter().map(name).collect();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "no_torn_frame_between_processes", "--nocapture"])
         .env(CHILD, names.join(" "))
@@ -157,7 +169,7 @@ fn no_torn_frame_between_processes() {
     let mut published = 0u64;
     while child.try_wait().unwrap().is_none() {
         for _ in 0..100 {
-            let slot = writer.begin();
+            let slot = writer.begin().unwrap();
             let number = slot.number();
             picture.iter_mut().enumerate().for_each(|(index, value)| *value = pixel(number, index));
             slot.copy(&picture, full);
@@ -170,23 +182,45 @@ fn no_torn_frame_between_processes() {
 }
 
 fn read_at_full_speed(names: &str, span: Duration) {
-    let mut fds = names.split(' ').map(|name| std::fs::File::open(name).unwrap().into());
+    let mut fds = names.split(' ').enumerate().map(|(place, name)| {
+        // The third is the lease page.
+        std::fs::File::options().read(true).write(place == 2).open(name).unwrap().into()
+    });
     let reader = FrameReader::open(fds.next().unwrap(), fds.next().unwrap()).unwrap();
+    let mut leasing = reader.with_lease(fds.next().unwrap()).unwrap();
     let mut copy = FrameCopy::default();
-    let (mut copied, mut overtaken, mut newest) = (0u64, 0u64, 0);
+    let (mut copied, mut leased, mut overtaken, mut newest) = (0u64, 0u64, 0, 0);
     let end = Instant::now() + span;
     while Instant::now() < end {
-        match reader.copy_latest(&mut copy) {
-            CopyOutcome::Copied => {
+        match leasing.reader().copy_latest(&mut copy) {
+            Ok(()) => {
                 assert!(is_whole(&copy), "frame {} is torn", copy.info.unwrap().number);
                 assert!(copy.info.unwrap().number >= newest, "frames went backwards");
                 newest = copy.info.unwrap().number;
                 copied += 1;
             }
-            CopyOutcome::Overtaken => overtaken += 1,
-            CopyOutcome::NoFrame => std::thread::yield_now(),
+            Err(Missed::Overtaken) => overtaken += 1,
+            Err(Missed::NoFrame) => std::thread::yield_now(),
+        }
+        match leasing.lease_latest() {
+            Ok(frame) => {
+                let number = frame.info().number;
+                // Looked at for longer than the writer needs to come round.
+                for look in 0..4 {
+                    let row_is_whole = |y: usize| {
+                        let is = |(x, value): (usize, &u32)| *value == pixel(number, y * SIDE + x);
+                        frame.row(y).iter().enumerate().all(is)
+                    };
+                    assert!((0..SIDE).all(row_is_whole), "leased frame {number} changed by look {look}");
+                }
+                assert!(number >= newest, "frames went backwards");
+                newest = number;
+                leased += 1;
+            }
+            Err(Missed::Overtaken) => overtaken += 1,
+            Err(Missed::NoFrame) => {}
         }
     }
-    println!("{copied} frames copied whole, {overtaken} attempts overtaken, up to frame {newest}");
-    assert!(copied > 100, "too few frames to prove anything");
+    println!("{copied} copied whole, {leased} leased, {overtaken} attempts overtaken, up to frame {newest}");
+    assert!(copied > 100 && leased > 100, "too few frames to prove anything");
 }

@@ -15,6 +15,7 @@ fn plan(tick_capacity: usize, candle_capacity: usize) -> MarketPlan {
         series: vec![(0, "1m".into())],
         tick_capacity,
         candle_capacity,
+        identity: shm::prefix::Identity::default(),
     }
 }
 
@@ -83,7 +84,7 @@ fn candles_are_found_by_number_until_they_are_written_over() {
 /// One thread writes at full speed, another reads: every record is one that was written.
 #[test]
 fn records_are_never_torn() {
-    let mut writer = MarketWriter::create(&plan(8, 2), false).unwrap();
+    let mut writer = MarketWriter::create(&plan(1 << 12, 2), false).unwrap();
     let reader = MarketReader::open(writer.reader_fd().unwrap()).unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

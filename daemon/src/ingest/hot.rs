@@ -2,16 +2,21 @@
 //!
 //! What holds once it runs: its only system call is `io_uring_enter`, but for ending a connection; it takes no
 //! lock; it allocates only where rustls does. Each connection has one receive in flight, straight into its window.
+//!
+//! A hot thread can be stopped, and another one go on with its connections and its engine: a new configuration loses
+//! no connection.
 
-use super::link::Link;
+use super::link::{Link, Links};
 use super::{CloseReason, Local};
 use crate::clock::now_ns;
 use crate::engine::{Engine, Verdict};
+use crate::fail;
 use crate::render::Renderer;
 use crate::rt::{POLL_NS, Wait};
+use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, IGNORED, Ring};
 use io_uring::{opcode, types};
-use shm::status::{Counter, StatusWriter};
+use shm::status::{Counter, Phase, Stage, StatusWriter};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +35,34 @@ const WAKE: u64 = 0;
 const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 
+/// What a hot thread leaves to the one that goes on.
+pub(crate) struct Handover {
+    pub(crate) engine: Engine,
+    pub(crate) local: Local,
+    pub(super) links: Links,
+}
+
+impl Handover {
+    /// What the first hot thread begins with.
+    pub(crate) fn new(engine: Engine, local: Local) -> Self {
+        Self { engine, local, links: Links(Vec::with_capacity(64)) }
+    }
+
+    /// Has `engine` go on instead of the old one. `kept` has, for each of its feeds, the place of the old one; the
+    /// connections of feeds that do not go on are closed.
+    pub(crate) fn reconfigure(&mut self, mut engine: Engine, kept: &[Option<usize>]) {
+        std::mem::swap(&mut self.engine, &mut engine);
+        self.engine.inherit(engine, kept);
+        for place in &mut self.links.0 {
+            let feed = |link: &Link| kept.iter().position(|old| *old == Some(link.feed));
+            match place.as_ref().map(feed) {
+                Some(Some(feed)) => place.iter_mut().for_each(|link| link.feed = feed),
+                _ => *place = None,
+            }
+        }
+    }
+}
+
 /// Who draws what has come in.
 pub(crate) enum Drawing {
     /// This thread, at once: a trade runs to its frame to completion (fused).
@@ -43,30 +76,50 @@ pub(crate) struct HotLoop {
     ring: Ring,
     local: Local,
     engine: Engine,
+    links: Links,
     status: Arc<StatusWriter>,
     drawing: Drawing,
     wait: Wait,
-    links: Vec<Option<Link>>,
+    pulse: Pulse,
     wake_armed: bool,
     next_check_ns: u64,
+    gap: GapMeter,
+    /// Whether nothing new is begun any more.
+    is_stopping: bool,
 }
 
 impl HotLoop {
     /// A loop over `ring`, which this thread has made.
     pub(crate) fn new(
         ring: Ring,
-        local: Local,
-        engine: Engine,
+        handover: Handover,
         status: Arc<StatusWriter>,
         drawing: Drawing,
         wait: Wait,
+        pulse: Pulse,
     ) -> Self {
-        let links = Vec::with_capacity(64);
-        Self { ring, local, engine, status, drawing, wait, links, wake_armed: false, next_check_ns: 0 }
+        let Handover { engine, local, links } = handover;
+        Self {
+            ring,
+            local,
+            engine,
+            links,
+            status,
+            drawing,
+            wait,
+            pulse,
+            wake_armed: false,
+            next_check_ns: 0,
+            gap: GapMeter::default(),
+            is_stopping: false,
+        }
     }
 
-    /// Runs until it is told to stop.
-    pub(crate) fn run(&mut self) -> std::io::Result<()> {
+    /// Runs until it is told to stop, and leaves what it has to the next one.
+    pub(crate) fn run(mut self) -> std::io::Result<Handover> {
+        for place in 0..self.links.0.len() {
+            self.go_on(place, Ok(()))?; // What another thread has left.
+        }
         let mut done = [Done::default(); BATCH];
         let mut idle_since_ns = now_ns();
         while !self.local.should_stop() {
@@ -75,24 +128,68 @@ impl HotLoop {
             self.ring.enter(patience)?;
             let receive_ns = now_ns();
             let count = self.ring.take(&mut done);
-            for done in &done[..count] {
-                self.complete(*done, receive_ns)?;
-            }
             if count > 0 {
+                self.pulse.beat(Phase::Ingest, receive_ns);
+                done[..count].iter().try_for_each(|done| self.complete(*done, receive_ns))?;
+                self.draw()?;
                 idle_since_ns = receive_ns;
-                match &mut self.drawing {
-                    // Whatever came while it drew goes into the next frame.
-                    Drawing::Here(renderer) => drop(renderer.step()),
-                    Drawing::Elsewhere(bell) => bell.ring_on(&mut self.ring)?,
-                }
+                self.gap.interrupt();
+            } else if patience.is_zero() {
+                self.gap.look(receive_ns, &self.status);
             }
-            self.status.beat(receive_ns);
+            fail::point("ingest.loop");
+            self.pulse.beat(Phase::Wait, receive_ns);
             if receive_ns >= self.next_check_ns {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
                 self.check_silence(receive_ns);
             }
         }
-        Ok(())
+        self.stop()
+    }
+
+    /// Has what came drawn. Whatever comes meanwhile goes into the next frame.
+    fn draw(&mut self) -> std::io::Result<()> {
+        match &mut self.drawing {
+            Drawing::Here(renderer) => {
+                self.pulse.beat(Phase::Draw, now_ns());
+                if self.pulse.take_step_down() {
+                    renderer.step_down();
+                }
+                renderer.step();
+                // The bell rings when the ring is entered next, which is at once.
+                if renderer.take_rings() { renderer.doorbell().ring_on(&mut self.ring) } else { Ok(()) }
+            }
+            Drawing::Elsewhere(bell) => bell.ring_on(&mut self.ring),
+        }
+    }
+
+    /// Takes back all receives, so that another ring can begin them again. What has come meanwhile is taken in.
+    fn stop(mut self) -> std::io::Result<Handover> {
+        self.is_stopping = true;
+        let receive_ns = now_ns();
+        while let Ok(link) = self.local.connections.pop() {
+            self.adopt(link, receive_ns)?;
+        }
+        for place in 0..self.links.0.len() {
+            for what in [RECEIVE, SEND] {
+                let cancel = opcode::AsyncCancel::new((place as u64) << 8 | what).build();
+                self.ring.push(&cancel.user_data(IGNORED))?;
+            }
+        }
+        let mut done = [Done::default(); BATCH];
+        // Cancelling is quick; the bound is for a kernel that is not.
+        for _ in 0..100 {
+            if self.links.0.iter().flatten().all(|link| link.in_flight == 0) {
+                break;
+            }
+            self.ring.enter(Duration::from_millis(10))?;
+            let count = self.ring.take(&mut done);
+            let receive_ns = now_ns();
+            done[..count].iter().try_for_each(|done| self.complete(*done, receive_ns))?;
+        }
+        self.draw()?;
+        self.ring.enter(Duration::ZERO)?;
+        Ok(Handover { engine: self.engine, local: self.local, links: self.links })
     }
 
     /// How long the ring may wait for the next completion.
@@ -135,21 +232,37 @@ impl HotLoop {
 
     fn adopt(&mut self, link: Link, receive_ns: u64) -> std::io::Result<()> {
         self.status.count(Counter::Connects, 1);
-        let place = self.links.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.links.push(None);
-            self.links.len() - 1
+        let feed = link.feed;
+        let place = self.links.0.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.links.0.push(None);
+            self.links.0.len() - 1
         });
-        self.links[place] = Some(link);
+        self.links.0[place] = Some(link);
         let outcome = self.feed(place, |link, message| link.begin(message), receive_ns);
+        // What the new one brings, an old one of the same feed has brought too, up to here: nothing is lost.
+        for other in 0..self.links.0.len() {
+            if other != place && self.links.0[other].as_ref().is_some_and(|link| link.feed == feed) {
+                self.replace(other)?;
+            }
+        }
         self.go_on(place, outcome)
     }
 
+    /// Ends a connection whose feed has a newer one: that is no break.
+    fn replace(&mut self, place: usize) -> std::io::Result<()> {
+        if let Some(link) = self.links.0[place].as_mut().filter(|link| !link.is_closed()) {
+            link.closed_ns = Some(now_ns());
+            link.say_goodbye();
+        }
+        self.go_on_sending(place)
+    }
+
     fn received(&mut self, place: usize, result: i32, receive_ns: u64) -> std::io::Result<()> {
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
         link.in_flight -= 1;
-        if link.is_closed() {
+        if link.is_closed() || (self.is_stopping && result == -libc::ECANCELED) {
             return self.go_on(place, Ok(()));
         }
         let outcome = match result {
@@ -170,7 +283,7 @@ impl HotLoop {
         read: impl FnOnce(&mut Link, &mut dyn FnMut(&[u8]) -> Result<(), CloseReason>) -> Result<(), CloseReason>,
         receive_ns: u64,
     ) -> Result<(), CloseReason> {
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
         let (feed, engine, local) = (link.feed, &mut self.engine, &mut self.local);
@@ -187,11 +300,14 @@ impl HotLoop {
     }
 
     fn sent(&mut self, place: usize, result: i32) -> std::io::Result<()> {
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
         link.in_flight -= 1;
         link.is_sending = false;
+        if self.is_stopping && result == -libc::ECANCELED {
+            return Ok(()); // The next thread sends it.
+        }
         if result < 0 {
             // What could not be sent is not sent again, or a closed link would never end.
             link.give_up_sending();
@@ -208,10 +324,10 @@ impl HotLoop {
             self.close(place, reason);
         }
         self.go_on_sending(place)?;
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
-        if !link.is_closed() {
+        if !link.is_closed() && !self.is_stopping {
             let buffer = link.receive_buffer();
             let entry = opcode::Recv::new(types::Fd(link.fd()), buffer.at, buffer.len).build();
             link.in_flight += 1;
@@ -222,10 +338,10 @@ impl HotLoop {
 
     /// Sends what waits, unless a send is in flight. Forgets a closed link that has nothing in flight any more.
     fn go_on_sending(&mut self, place: usize) -> std::io::Result<()> {
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
-        if !link.is_sending {
+        if !link.is_sending && !self.is_stopping {
             match link.send_buffer() {
                 Ok(Some(buffer)) => {
                     let entry = opcode::Send::new(types::Fd(link.fd()), buffer.at, buffer.len)
@@ -241,15 +357,15 @@ impl HotLoop {
                 Err(reason) => self.close(place, reason),
             }
         }
-        if self.links[place].as_ref().is_some_and(|link| link.is_closed() && link.in_flight == 0) {
-            self.links[place] = None;
+        if let Some(link) = self.links.0[place].take_if(|link| link.is_closed() && link.in_flight == 0) {
+            self.local.give_back(link);
         }
         Ok(())
     }
 
     /// Marks a link as over, and tells engine and cold side, once.
     fn close(&mut self, place: usize, reason: CloseReason) {
-        let Some(link) = &mut self.links[place] else {
+        let Some(link) = &mut self.links.0[place] else {
             return;
         };
         if link.closed_ns.replace(now_ns()).is_some() {
@@ -266,8 +382,8 @@ impl HotLoop {
 
     /// Ends connections from which nothing comes, and those that are over but cannot send their last words.
     fn check_silence(&mut self, now_ns: u64) {
-        for place in 0..self.links.len() {
-            let Some(link) = &self.links[place] else { continue };
+        for place in 0..self.links.0.len() {
+            let Some(link) = &self.links.0[place] else { continue };
             let since_ns = link.closed_ns.unwrap_or(link.last_receive_ns);
             let patience_ns = if link.is_closed() { LAST_WORDS_NS } else { SILENCE_NS };
             if now_ns.saturating_sub(since_ns) > patience_ns {
@@ -280,29 +396,33 @@ impl HotLoop {
     }
 }
 
-impl Drop for HotLoop {
-    /// Ends all connections and waits until the kernel lets go of their buffers.
-    fn drop(&mut self) {
-        for link in self.links.iter_mut().flatten() {
-            link.closed_ns = Some(0);
-            link.shut_down();
+/// Measures the longest time between two looks of a spinning thread: what the machine took from it.
+#[derive(Debug, Default)]
+struct GapMeter {
+    last_ns: u64,
+    longest_ns: u64,
+    until_ns: u64,
+}
+
+impl GapMeter {
+    /// One figure is recorded for each span of this length.
+    const SPAN_NS: u64 = 10_000_000;
+
+    fn look(&mut self, now_ns: u64, status: &StatusWriter) {
+        if self.last_ns > 0 {
+            self.longest_ns = self.longest_ns.max(now_ns.saturating_sub(self.last_ns));
         }
-        let mut done = [Done::default(); BATCH];
-        // Shutting down completes every receive and send; the bound is for a kernel that does not.
-        for _ in 0..100 {
-            if self.links.iter().flatten().all(|link| link.in_flight == 0) {
-                return;
+        self.last_ns = now_ns;
+        if now_ns >= self.until_ns {
+            if self.until_ns > 0 {
+                status.recorder(Stage::Gap).record(self.longest_ns);
             }
-            let _ = self.ring.enter(Duration::from_millis(10));
-            let count = self.ring.take(&mut done);
-            for done in done[..count].iter().filter(|done| done.user_data != IGNORED) {
-                let place = (done.user_data >> 8) as usize;
-                if done.user_data & 0xff != WAKE {
-                    self.links[place].iter_mut().for_each(|link| link.in_flight -= 1);
-                }
-            }
+            (self.longest_ns, self.until_ns) = (0, now_ns + Self::SPAN_NS);
         }
-        // The kernel may still write to these buffers, so they are never freed.
-        std::mem::forget(std::mem::take(&mut self.links));
+    }
+
+    /// The time until the next look is not a gap: it was used.
+    fn interrupt(&mut self) {
+        self.last_ns = 0;
     }
 }

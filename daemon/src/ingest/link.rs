@@ -12,7 +12,8 @@ const CIPHER_BYTES: usize = 32 << 10;
 /// Answers that wait to be sent. When there would be more, only the last ping is answered.
 const MAX_WAITING_BYTES: usize = 64 << 10;
 
-/// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel writes to its buffers.
+/// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel
+/// writes to its buffers: [`Links`] sees to that.
 pub(super) struct Link {
     pub(super) feed: usize,
     /// Operations that the ring has not completed.
@@ -29,6 +30,22 @@ pub(super) struct Link {
     /// What is being sent, as it goes over the wire, and how much of it is gone.
     sending: Vec<u8>,
     sent: usize,
+}
+
+/// The connections of a hot thread, by their place.
+#[derive(Default)]
+pub(super) struct Links(pub(super) Vec<Option<Link>>);
+
+impl Drop for Links {
+    /// Gives nothing back that the kernel may still write to.
+    fn drop(&mut self) {
+        for link in self.0.iter_mut().filter_map(Option::take) {
+            link.shut_down();
+            if link.in_flight > 0 {
+                std::mem::forget(link);
+            }
+        }
+    }
 }
 
 /// Pongs and close frames.

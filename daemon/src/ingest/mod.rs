@@ -85,6 +85,8 @@ pub enum CloseReason {
 pub struct Remote {
     connections: rtrb::Producer<Link>,
     events: rtrb::Consumer<Event>,
+    /// Connections that are over: giving back their megabytes is not for the hot thread.
+    over: rtrb::Consumer<Link>,
     shared: Arc<Shared>,
 }
 
@@ -92,25 +94,27 @@ pub struct Remote {
 pub struct Local {
     connections: rtrb::Consumer<Link>,
     events: rtrb::Producer<Event>,
+    over: rtrb::Producer<Link>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     /// Polled by the hot thread's ring, written by the cold side. Private to this process.
     wake: EventFd,
-    stop: Arc<AtomicBool>,
+    stop: AtomicBool,
     /// Rung when an event is there.
     news: Notify,
 }
 
-/// A pair of ends. The hot thread ends within its nap after `stop` is set.
-pub fn channel(stop: Arc<AtomicBool>) -> io::Result<(Remote, Local)> {
+/// A pair of ends.
+pub fn channel() -> io::Result<(Remote, Local)> {
     let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Arc::new(Shared { wake, stop, news: Notify::new() });
+    let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false), news: Notify::new() });
     let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
-    let remote = Remote { connections, events: events_out, shared: shared.clone() };
-    Ok((remote, Local { connections: connections_out, events, shared }))
+    let (over, over_out) = rtrb::RingBuffer::new(QUEUE_LEN);
+    let remote = Remote { connections, events: events_out, over: over_out, shared: shared.clone() };
+    Ok((remote, Local { connections: connections_out, events, over, shared }))
 }
 
 impl Remote {
@@ -122,10 +126,27 @@ impl Remote {
         taken
     }
 
+    /// Has the hot thread stop, soon.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Release);
+        let _ = self.shared.wake.write(1); // As above.
+    }
+
+    /// Lets another hot thread run with the other end.
+    pub fn go_on(&self) {
+        self.shared.stop.store(false, Release);
+    }
+
+    /// The next event, if there is one.
+    pub fn try_event(&mut self) -> Option<Event> {
+        while self.over.pop().is_ok() {}
+        self.events.pop().ok()
+    }
+
     /// Waits for the next event. No event is lost if the caller stops waiting.
     pub async fn next_event(&mut self) -> Event {
         loop {
-            if let Ok(event) = self.events.pop() {
+            if let Some(event) = self.try_event() {
                 return event;
             }
             // Only urgent events ring, since ringing is a system call of the hot thread. Others are found by looking.
@@ -142,6 +163,11 @@ impl Local {
     /// Reports a malformed frame, unless too many wait already: it is counted anyway.
     fn report(&mut self, feed: usize, error: market::binance::DecodeError) {
         let _ = self.events.push(Event::Malformed { feed, error });
+    }
+
+    /// Gives a connection that is over away, or drops it here if too many wait already.
+    fn give_back(&mut self, link: Link) {
+        let _ = self.over.push(link);
     }
 
     /// Reports the end of a connection, and rings. Malformed frames may have filled the queue: the cold side empties
