@@ -70,6 +70,9 @@ pub const LAYERS: usize = 6;
 /// Every so many shapes have their common bounds noted, so that drawing a small clip skips most of a layer.
 const GROUP: usize = 32;
 
+/// Two wicks, a body, its inside, and the volume.
+const MOST_SHAPES_OF_A_BAR: usize = 5;
+
 /// A picture yet to be drawn.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -97,9 +100,19 @@ impl Shapes {
 }
 
 impl Scene {
-    /// A scene without shapes.
-    pub(crate) fn new(bounds: Rect, atlas: &'static Atlas) -> Self {
-        Self { bounds, atlas, layers: Default::default() }
+    /// A scene without shapes, with room for the picture of so many bars: nothing is allocated later.
+    pub(crate) fn new(bounds: Rect, atlas: &'static Atlas, bars: usize) -> Self {
+        let mut layers: [Shapes; LAYERS] = Default::default();
+        for (layer, shapes) in Layer::ALL.into_iter().zip(&mut layers) {
+            let room = match layer {
+                Layer::Series => MOST_SHAPES_OF_A_BAR * bars,
+                // Grid lines, labels and marks: fewer than one for each bar, and a few on each row of text.
+                _ => bars + 1_024 + 2 * usize::from(bounds.h),
+            };
+            shapes.list.reserve_exact(room);
+            shapes.groups.reserve_exact(room.div_ceil(GROUP));
+        }
+        Self { bounds, atlas, layers }
     }
 
     /// The frame that it fills.

@@ -126,6 +126,13 @@ pub(crate) struct TimeAxis {
 }
 
 impl TimeAxis {
+    /// Makes room for so many bars, so that nothing is allocated later.
+    pub(crate) fn reserve(&mut self, bars: usize) {
+        self.times_ms.reserve_exact(bars);
+        self.marks.reserve_exact(bars);
+        self.chosen.reserve_exact(bars);
+    }
+
     /// Chooses the labels of `bars`. Two labels are at least `spacing` bars apart.
     pub(crate) fn update(&mut self, bars: &[Candle], zone: &TimeZone, timeframe: Timeframe, spacing: usize) {
         let times = || bars.iter().map(|bar| bar.open_ms);

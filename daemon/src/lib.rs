@@ -15,6 +15,7 @@ pub mod engine;
 mod fail;
 mod feeds;
 mod gateway;
+pub mod host;
 pub mod ingest;
 pub mod render;
 pub mod replay;

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use chartd::config::Config;
 use chartd::demo::{self, Demo};
+use chartd::host;
 use chartd::replay::{self, Replay};
 use chartd::say;
 use chartd::service::{Service, interrupted};
@@ -88,6 +89,12 @@ enum Command {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = "/etc/chartd/chartd.toml")]
         config: PathBuf,
+        /// Also say what this machine grants to it, and for what it does not, the line that would; exit code 1 then
+        #[arg(long)]
+        host: bool,
+        /// Print what the machine grants as JSON
+        #[arg(long, requires = "host")]
+        json: bool,
     },
     /// Runs the simulated venue as a server of its own: Binance's protocol, a seeded market
     Sim {
@@ -131,7 +138,14 @@ fn main() -> ExitCode {
             let Speed(speed) = speed;
             (replay::run(&Replay { files, venue, timeframes, speed, candles, frames, report, json }), USAGE)
         }
-        Command::Check { config } => (check(&config), USAGE),
+        Command::Check { config, host, json } => match Config::load(&config) {
+            Ok(loaded) if host => (check_host(&loaded, json), 1),
+            Ok(loaded) => {
+                check(&config, &loaded);
+                (Ok(()), 0)
+            }
+            Err(error) => (Err(error.into()), USAGE),
+        },
         Command::Sim { listen, seed } => (simulate(listen, seed), 1),
     };
     match outcome {
@@ -187,8 +201,7 @@ fn serve(
     service.run(interrupted(), Some(path))
 }
 
-fn check(path: &std::path::Path) -> anyhow::Result<()> {
-    let config = Config::load(path)?;
+fn check(path: &std::path::Path, config: &Config) {
     say!("{} is valid:", path.display());
     for feed in &config.feeds {
         say!("  feed {}: {}", feed.venue, feed.symbols.join(", "));
@@ -197,6 +210,34 @@ fn check(path: &std::path::Path) -> anyhow::Result<()> {
         let [width, height] = chart.size;
         say!("  chart {}: {width}×{height}, {}", chart.name(), chart.theme);
     }
+    for line in host::threads(&config.realtime) {
+        say!("  thread {line}");
+    }
+}
+
+/// Everything that the machine grants or not, for people or as JSON. An error says that something is missing.
+fn check_host(config: &Config, json: bool) -> anyhow::Result<()> {
+    let findings = host::findings(config);
+    if json {
+        say!("{}", serde_json::json!({"threads": host::threads(&config.realtime), "findings": findings}));
+    } else {
+        for line in host::threads(&config.realtime) {
+            say!("thread   {line}");
+        }
+        for finding in &findings {
+            let mark = if finding.granted { "granted" } else { "missing" };
+            say!("{mark}  {:<22}{}", finding.what, finding.found);
+            if let Some(grant) = &finding.grant {
+                say!("         {:<22}grant it: {grant}", "");
+            }
+        }
+    }
+    let missing = findings.iter().filter(|finding| !finding.granted).count();
+    anyhow::ensure!(
+        missing == 0,
+        "{missing} of {} are missing; chartd runs without, and slower",
+        findings.len()
+    );
     Ok(())
 }
 

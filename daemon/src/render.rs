@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// Slots of a chart. A reader that copies has three frames' time before its slot is written again; more slots would
 /// have to catch up on more frames, which was measured to cost more than it gave.
-const SLOTS: usize = 4;
+pub(crate) const SLOTS: usize = 4;
 /// How long the thread may sleep before it looks whether it is to stop.
 const NAP: Duration = Duration::from_millis(100);
 

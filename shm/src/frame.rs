@@ -99,7 +99,7 @@ record! {
     }
 }
 
-const _: () = assert!(FrameHeader::WORDS <= HEAD && 1 + FrameInfo::WORDS <= SLOT_WORDS);
+const _: () = assert!(FrameHeader::WORDS <= HEAD && FrameInfo::WORDS < SLOT_WORDS);
 
 /// What drew a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

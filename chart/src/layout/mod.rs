@@ -50,7 +50,7 @@ impl Layout {
         let atlas = Atlas::at_scale(metrics.scale);
         let mut title = format!("{} · {}", settings.title, settings.timeframe);
         atlas.shorten(Face::Large, &mut title, i32::from(bounds.w) / 2);
-        Ok(Self {
+        let mut layout = Self {
             palette: Palette::of(settings.theme),
             atlas,
             metrics,
@@ -65,12 +65,16 @@ impl Layout {
             times: TimeAxis::default(),
             text: String::with_capacity(256),
             settings,
-        })
+        };
+        let bars = layout.visible_bars();
+        layout.history.bars.reserve_exact(bars);
+        layout.times.reserve(bars);
+        Ok(layout)
     }
 
     /// A scene without shapes, of the chart's size.
     pub(crate) fn empty_scene(&self) -> Scene {
-        Scene::new(self.bounds, self.atlas)
+        Scene::new(self.bounds, self.atlas, self.visible_bars())
     }
 
     /// How many bars fit.

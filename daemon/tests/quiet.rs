@@ -1,0 +1,120 @@
+//! The hot threads allocate nothing once they run: every allocation of the process is counted by its thread's name.
+
+use chartd::config::Config;
+use chartd::service::Service;
+use chartd::sim::{Sim, SimConfig};
+use shm::status::{Counter, StatusReader};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::{Duration, Instant};
+
+/// Allocations and releases on threads whose name begins with `chartd-ingest` or `chartd-render`.
+static HOT: AtomicU64 = AtomicU64::new(0);
+
+struct Counting;
+
+thread_local! {
+    /// 0 while the thread's name was not looked at, 1 if it is hot, 2 if not.
+    static KIND: Cell<u8> = const { Cell::new(0) };
+}
+
+fn count() {
+    // A thread that is about to end has no such cell any more.
+    let kind = KIND.try_with(|kind| {
+        if kind.get() == 0 {
+            let mut name = [0u8; 16];
+            // SAFETY: the kernel writes at most 16 bytes, the name of the calling thread.
+            unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+            let is_hot = name.starts_with(b"chartd-ingest") || name.starts_with(b"chartd-render");
+            // A thread has its final name before it allocates for its own work, but not before its first allocation.
+            kind.set(if is_hot { 1 } else { 0 });
+        }
+        kind.get()
+    });
+    if kind == Ok(1) {
+        HOT.fetch_add(1, Relaxed);
+    }
+}
+
+// SAFETY: everything is the system's allocator; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait demands of the caller.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    // SAFETY: as the trait demands of the caller.
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    // SAFETY: as the trait demands of the caller.
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: passed on.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn hot_threads_allocate_nothing_once_they_run() {
+    for threads in ["fused", "split"] {
+        let sim = Sim::start(SimConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), 7)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "socket = {:?}\nbars = 200\n[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = [\"BTCUSDT\", \"ETHUSDT\"]\n\
+             [[chart]]\nsource = \"binance:BTCUSDT\"\ntimeframe = \"1s\"\nsize = [640, 360]\n\
+             [[chart]]\nsource = \"binance:ETHUSDT\"\ntimeframe = \"1m\"\nsize = [320, 200]\ntheme = \"light\"\n\
+             [realtime]\nthreads = \"{threads}\"\npriority = 0\nlock_memory = false\n",
+            dir.path().join("s"),
+            sim.addr()
+        );
+        let service = match Service::start(&Config::parse(&text, "the test").unwrap()) {
+            Ok(service) => service,
+            Err(error) if format!("{error:#}").contains("io_uring is forbidden") => {
+                return eprintln!("skipped: no io_uring");
+            }
+            Err(error) => panic!("{error:#}"),
+        };
+        let status = service.status().unwrap();
+        let watched = std::thread::spawn(move || watch(&status));
+        let done = async {
+            while !watched.is_finished() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        service.run(done, None).unwrap();
+        let (trades, allocations) = watched.join().unwrap();
+        println!("{threads}: {allocations} allocations in {trades} trades");
+        assert_eq!(allocations, 0, "{threads}");
+    }
+}
+
+/// Warms up for two bars, then counts for four. Returns the trades meanwhile, and the allocations.
+fn watch(status: &StatusReader) -> (u64, u64) {
+    let trades = || status.counter(Counter::Trades);
+    wait_for(|| trades() > 50);
+    std::thread::sleep(Duration::from_secs(2));
+    let before = (trades(), HOT.load(Relaxed));
+    assert!(before.1 > 0, "the counter sees nothing: making a ring allocates");
+    std::thread::sleep(Duration::from_secs(4));
+    wait_for(|| trades() > before.0 + 100);
+    (trades() - before.0, HOT.load(Relaxed) - before.1)
+}
+
+fn wait_for(done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing trades");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
