@@ -116,7 +116,12 @@ impl Gateway {
             "/metrics" => {
                 typed("text/plain; version=0.0.4", report::prometheus(&self.status).into_bytes().into())
             }
-            "/api/stats" => json_answer(&report::figures(&self.status).into()),
+            "/api/stats" => {
+                let mut figures = report::figures(&self.status);
+                // With the generation, it tells a page whether its list of charts may be old.
+                figures.insert("pid".into(), self.status.liveness().pid.into());
+                json_answer(&figures.into())
+            }
             "/api/charts" => {
                 let chart = |(name, reader): &(String, Arc<FrameReader>)| json!({"name": name, "width": reader.header().width, "height": reader.header().height});
                 json_answer(&self.charts().iter().map(chart).collect())

@@ -1,7 +1,8 @@
 //! The chart plane: reads candles from shared memory as any client does, draws them, publishes frames.
 //!
-//! Each chart keeps one canonical picture. A change damages a part of it; only that is drawn, and each slot catches
-//! up by copying what it missed since it was last written. All changes since the last frame go into the next one.
+//! Each chart keeps one canonical picture. A change damages a part of it; only that is drawn. Each slot catches up by
+//! copying what it missed since it was last written: in idle time, but for the change itself. All changes since the
+//! last frame go into the next one.
 
 use crate::doorbell::Doorbell;
 use crate::fail;
@@ -13,7 +14,7 @@ use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
 use market::{Candle, ChartName};
 use shm::ShmError;
-use shm::frame::{Backend, FrameInfo, FramePlan, FrameWriter, Rect};
+use shm::frame::{Backend, FrameInfo, FramePlan, FrameWriter, Rect, SlotWriter};
 use shm::lease::LeaseTable;
 use shm::market::{MarketReader, SeriesState};
 use shm::prefix::Identity;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
 
-/// Slots of a chart. A reader that copies has three frames' time before its slot is written again; more slots would
-/// have to catch up on more frames, which was measured to cost more than it gave.
+/// Slots of a chart. One is prepared for the next frame, so a reader that copies has two frames' time before its slot
+/// is taken.
 pub(crate) const SLOTS: usize = 4;
 /// How long the thread may sleep before it looks whether it is to stop.
 const NAP: Duration = Duration::from_millis(100);
@@ -156,6 +157,18 @@ impl Renderer {
     /// Whether somebody waits for what was published since the last call.
     pub(crate) fn take_rings(&mut self) -> bool {
         std::mem::take(&mut self.rings)
+    }
+
+    /// Prepares one chart for its next frame, if there is one that is not: for when there is nothing else to do.
+    /// Returns whether there was.
+    pub fn catch_up(&mut self) -> bool {
+        let behind = self.views.iter_mut().find(|view| !view.frames.has_kept());
+        behind.map(View::catch_up).is_some()
+    }
+
+    /// Whether a chart is not prepared for its next frame.
+    pub fn is_behind(&self) -> bool {
+        self.views.iter().any(|view| !view.frames.has_kept())
     }
 
     /// Goes on with a simpler backend, if there is one: the present one took too long.
@@ -310,15 +323,7 @@ impl View {
         let number = slot.number();
         self.owed = Damage::none();
         self.damage.record(number, &damage);
-        // What the slot missed since it was last written, this frame's damage included; everything, the first time.
-        let frame = self.chart.frame();
-        let missed = match slot.held() {
-            Some(held) => self.damage.since(held),
-            None => Damage::full(frame.width(), frame.height()),
-        };
-        for rect in missed.rects() {
-            slot.copy(frame.pixels(), packed(rect));
-        }
+        copy_missed(&slot, &self.chart, &self.damage);
         fail::point("publish.copied");
         info.publish_ns = now_ns();
         slot.publish(info);
@@ -343,6 +348,16 @@ impl View {
             status.count(Counter::TicksOverrun, lost);
         }
         info.publish_ns
+    }
+
+    /// Takes the next frame's slot and brings it up to the latest frame, so that only what the next one changes is left
+    /// to be copied when it is due.
+    fn catch_up(&mut self) {
+        let latest = self.frames.latest();
+        if let Some(slot) = self.frames.begin() {
+            copy_missed(&slot, &self.chart, &self.damage);
+            slot.keep(latest);
+        }
     }
 
     /// Brings the bars up to `state`. Reads the newest ones only, unless older ones changed.
@@ -371,6 +386,18 @@ impl View {
                 }
             }
         }
+    }
+}
+
+/// Copies what a slot missed since it was last written; everything, the first time.
+fn copy_missed(slot: &SlotWriter<'_>, chart: &Chart, log: &DamageLog) {
+    let frame = chart.frame();
+    let missed = match slot.held() {
+        Some(held) => log.since(held),
+        None => Damage::full(frame.width(), frame.height()),
+    };
+    for rect in missed.rects() {
+        slot.copy(frame.pixels(), packed(rect));
     }
 }
 
@@ -407,6 +434,9 @@ pub(crate) fn run(
         }
         let now_ns = (renderer.now_ns)();
         pulse.beat(Phase::Wait, now_ns);
+        if renderer.catch_up() {
+            continue;
+        }
         let spins = match wait {
             Wait::Spin => true,
             Wait::Poll => now_ns.saturating_sub(idle_since_ns) < POLL_NS,

@@ -35,7 +35,6 @@ pub fn figures(status: &StatusReader) -> Map<String, Value> {
     };
     figures.insert("threads".into(), threads.into());
     figures.insert("generation".into(), status.liveness().generation.into());
-    figures.insert("pid".into(), status.liveness().pid.into());
     figures.insert("backend".into(), Backend::CpuScalar.name().into());
     figures.insert("degraded".into(), status.degraded().into());
     figures

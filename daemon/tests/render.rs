@@ -63,6 +63,31 @@ impl Stand {
         assert_eq!(self.engine.frame(0, frame.as_bytes(), 0), Verdict::Decoded);
     }
 
+    /// Trades and frames, each of which is looked at: pause, price, how many trades, and whether the slot is prepared.
+    fn take(&mut self, steps: &[(i64, i64, usize, bool)]) -> Result<(), TestCaseError> {
+        for (pause_ms, price, times, prepares) in steps {
+            let before = self.copy();
+            if *prepares {
+                prop_assert!(self.renderer.catch_up(), "every frame leaves something to prepare");
+            }
+            for time in 0..*times {
+                self.trade(*pause_ms, price + time as i64);
+            }
+            prop_assert_eq!(self.renderer.step(), 1, "one frame shows all that came");
+            let after = self.copy();
+            let (_, picture) = self.renderer.pictures().next().unwrap();
+            // Not `assert_eq`, which would print every pixel.
+            prop_assert!(after.pixels == picture.pixels(), "frame {} differs", after.number());
+            prop_assert_eq!(after.number(), before.number() + 1);
+            let changed =
+                (0..after.pixels.len()).filter(|index| after.pixels[*index] != before.pixels[*index]);
+            for index in changed {
+                prop_assert!(is_damaged(&after, index), "pixel {} changed and is not called damaged", index);
+            }
+        }
+        Ok(())
+    }
+
     fn copy(&self) -> FrameCopy {
         let mut copy = FrameCopy::default();
         assert_eq!(self.reader.copy_latest(&mut copy), Ok(()));
@@ -82,29 +107,30 @@ fn is_damaged(copy: &FrameCopy, index: usize) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// After every frame, at every phase of the ring: the slot holds the whole picture, and what its description
-    /// does not call damaged is as it was.
+    /// After every frame, at every phase of the ring, prepared ahead of time or not, with a slot leased or not: the slot
+    /// holds the whole picture, a leased one keeps its own, and what the description does not call damaged is as it
+    /// was.
     #[test]
-    fn every_slot_holds_the_whole_picture(steps in prop::collection::vec((0i64..1_500, 100i64..140, 1usize..4), 1..60), bars in prop::sample::select(vec![8usize, 500])) {
+    fn every_slot_holds_the_whole_picture(
+        steps in prop::collection::vec((0i64..1_500, 100i64..140, 1usize..4, any::<bool>()), 3..60),
+        bars in prop::sample::select(vec![8usize, 500]),
+    ) {
         let mut stand = Stand::new(bars);
-        let mut before = stand.copy();
-        prop_assert!(before.pixels == stand.renderer.pictures().next().unwrap().1.pixels(), "the first frame differs");
-        for (pause_ms, price, times) in steps {
-            for time in 0..times {
-                stand.trade(pause_ms, price + time as i64);
-            }
-            prop_assert_eq!(stand.renderer.step(), 1, "one frame shows all that came");
-            let after = stand.copy();
-            let (_, picture) = stand.renderer.pictures().next().unwrap();
-            // Not `assert_eq`, which would print every pixel.
-            prop_assert!(after.pixels == picture.pixels(), "frame {} differs", after.info.unwrap().number);
-            prop_assert_eq!(after.info.unwrap().number, before.info.unwrap().number + 1);
-            let changed = (0..after.pixels.len()).filter(|index| after.pixels[*index] != before.pixels[*index]);
-            for index in changed {
-                prop_assert!(is_damaged(&after, index), "pixel {} changed and is not called damaged", index);
-            }
-            before = after;
+        let export = stand.renderer.exports().unwrap().remove(0);
+        let [control, pixels] = export.segments;
+        let grant = export.leases.grant().unwrap().unwrap();
+        let mut leasing = FrameReader::open(control, pixels).unwrap().with_lease(grant.fd().unwrap()).unwrap();
+        let third = steps.len() / 3;
+        stand.take(&steps[..third])?;
+        {
+            let leased = leasing.lease_latest().unwrap();
+            let held = stand.copy();
+            stand.take(&steps[third..2 * third])?;
+            prop_assert_eq!(leased.info().number, held.number());
+            let same = |y: usize| *leased.row(y) == held.pixels[y * held.width..(y + 1) * held.width];
+            prop_assert!((0..held.height).all(same), "the leased frame changed");
         }
+        stand.take(&steps[2 * third..])?;
         prop_assert_eq!(stand.renderer.step(), 0, "nothing new, no frame");
         prop_assert_eq!(stand.status.counter(Counter::TicksOverrun), 0);
         let ticks = stand.status.histogram(Stage::TickToFrame).unwrap().count();

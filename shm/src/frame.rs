@@ -17,7 +17,7 @@ use crate::lease::{Lease, LeaseTable, MAX_LEASES};
 use crate::prefix::{Identity, Prefix, STATE_CURRENT, STATE_RETIRED};
 use crate::record::{Text, record};
 use crate::segment::{Segment, View, WriteWords};
-use crate::slots::{self, Counter, Counters, MAX_SLOTS, Missed, Place, Rotation};
+use crate::slots::{self, Counter, Counters, MAX_SLOTS, Missed, Place, Rotation, Taken};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, *};
@@ -182,6 +182,8 @@ pub struct FrameWriter {
     header: FrameHeader,
     rotation: Rotation,
     leases: Arc<LeaseTable>,
+    /// A slot that was taken ahead of time: see [`SlotWriter::keep`].
+    kept: Option<Taken>,
 }
 
 impl FrameWriter {
@@ -221,7 +223,7 @@ impl FrameWriter {
         control.words().word(STATE).store(STATE_CURRENT, Relaxed);
         let (rotation, leases) =
             (Rotation::new(slots, plan.leases), LeaseTable::new(header.chart, &plan.identity, plan.leases));
-        Ok(Self { control, pixels, header, rotation, leases })
+        Ok(Self { control, pixels, header, rotation, leases, kept: None })
     }
 
     /// What it made.
@@ -254,8 +256,16 @@ impl FrameWriter {
     /// `None` if there is none, which cannot be while there are no more leases than spare slots.
     pub fn begin(&mut self) -> Option<SlotWriter<'_>> {
         let leases = &self.leases;
-        let taken = self.rotation.take(&Shared(self.control.words()), || leases.leased())?;
+        let taken = match self.kept.take() {
+            Some(kept) => kept,
+            None => self.rotation.take(&Shared(self.control.words()), || leases.leased())?,
+        };
         Some(SlotWriter { frames: self, place: taken.place, held: taken.held })
+    }
+
+    /// Whether the next frame's slot was taken already, and kept.
+    pub fn has_kept(&self) -> bool {
+        self.kept.is_some()
     }
 
     /// Tells readers that no further frame comes here.
@@ -330,6 +340,11 @@ impl SlotWriter<'_> {
                 words.store_pixels(y * row_words + right / 2, &[*last, 0]);
             }
         }
+    }
+
+    /// Keeps the slot for the next frame. Its pixels are those of frame `number` now, the latest.
+    pub fn keep(self, number: u64) {
+        self.frames.kept = Some(Taken { place: self.place, held: Some(number) });
     }
 
     /// Makes the frame visible. `info.number` is set here.

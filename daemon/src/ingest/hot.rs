@@ -124,7 +124,9 @@ impl HotLoop {
         let mut idle_since_ns = now_ns();
         while !self.local.should_stop() {
             self.arm_wake()?;
-            let patience = self.patience(idle_since_ns);
+            // What can be prepared is prepared before it sleeps, but only if nothing has come.
+            let is_behind = matches!(&self.drawing, Drawing::Here(renderer) if renderer.is_behind());
+            let patience = if is_behind { Duration::ZERO } else { self.patience(idle_since_ns) };
             self.ring.enter(patience)?;
             let receive_ns = now_ns();
             let count = self.ring.take(&mut done);
@@ -133,6 +135,9 @@ impl HotLoop {
                 done[..count].iter().try_for_each(|done| self.complete(*done, receive_ns))?;
                 self.draw()?;
                 idle_since_ns = receive_ns;
+                self.gap.interrupt();
+            } else if let (true, Drawing::Here(renderer)) = (is_behind, &mut self.drawing) {
+                renderer.catch_up();
                 self.gap.interrupt();
             } else if patience.is_zero() {
                 self.gap.look(receive_ns, &self.status);
