@@ -260,7 +260,7 @@ fn planes(
     let market = engine.market().reader_fd()?;
     let renderer = Renderer::new(&chart_plans(config), market, huge_pages, status.clone(), now_ns)?;
     let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
-    let line = "frames lie in 4 KiB pages: too few 2 MiB pages are free (grant them with vm.nr_hugepages)";
+    let line = "frames lie in 4 KiB pages: there are too few 2 MiB pages (grant them with vm.nr_hugepages)";
     Ok((engine, renderer, small.then(|| line.to_owned()).into_iter().collect()))
 }
 

@@ -5,7 +5,7 @@
 
 use crate::ShmError;
 use crate::prefix::Prefix;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
@@ -14,6 +14,29 @@ use std::sync::atomic::{AtomicU64, Ordering, Ordering::*, fence};
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 pub(crate) const SMALL_PAGE_BYTES: usize = 4096;
+
+/// Where a segment's pages come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// 2 MiB pages that the administrator has set aside (hugetlb).
+    SetAside,
+    /// 2 MiB pages that the kernel puts together, if it may and can (shmem_enabled).
+    Transparent,
+    /// 4 KiB pages.
+    Small,
+}
+
+/// Whether the kernel has mapped all of it by 2 MiB pages.
+fn is_huge(map: &MmapRaw) -> bool {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let begin = format!("{:x}-", map.as_ptr() as usize);
+    let Some((_, own)) = smaps.split_once(&begin) else {
+        return false;
+    };
+    let huge = own.lines().find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
+    let kib = huge.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kib.is_some_and(|kib| kib << 10 >= map.len())
+}
 
 /// Memory that this process may write and that others can only read.
 #[derive(Debug)]
@@ -26,30 +49,48 @@ pub struct Segment {
 impl Segment {
     /// Makes a segment of at least `len_bytes`, zeroed, with every page in memory.
     ///
-    /// With `huge`, 2 MiB pages are tried first; [`Segment::page_bytes`] tells what it got.
+    /// With `huge`, 2 MiB pages are tried first: those that the administrator has set aside, then what the kernel can
+    /// put together ("transparent"). [`Segment::page_bytes`] tells what it got.
     pub fn create(name: &str, len_bytes: usize, huge: bool) -> Result<Self, ShmError> {
-        if huge && let Ok(segment) = Self::with_pages(name, len_bytes, HUGE_PAGE_BYTES) {
+        if huge && let Ok(segment) = Self::with_pages(name, len_bytes, Pages::SetAside) {
             return Ok(segment);
         }
-        Self::with_pages(name, len_bytes, SMALL_PAGE_BYTES)
+        // Rounding a small segment up to 2 MiB would waste more than it gains.
+        let transparent = huge && len_bytes >= HUGE_PAGE_BYTES;
+        if transparent
+            && let Ok(segment) = Self::with_pages(name, len_bytes, Pages::Transparent)
+            && segment.page_bytes == HUGE_PAGE_BYTES
+        {
+            return Ok(segment);
+        }
+        Self::with_pages(name, len_bytes, Pages::Small)
     }
 
-    fn with_pages(name: &str, len_bytes: usize, page_bytes: usize) -> Result<Self, ShmError> {
-        let len_bytes = len_bytes.max(1).next_multiple_of(page_bytes);
+    fn with_pages(name: &str, len_bytes: usize, pages: Pages) -> Result<Self, ShmError> {
+        let unit = if pages == Pages::Small { SMALL_PAGE_BYTES } else { HUGE_PAGE_BYTES };
+        let len_bytes = len_bytes.max(1).next_multiple_of(unit);
         let failed = |step| move |source| ShmError::Kernel { step, len_bytes, source };
         let mut flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        if page_bytes == HUGE_PAGE_BYTES {
+        if pages == Pages::SetAside {
             flags |= MFdFlags::MFD_HUGETLB | MFdFlags::MFD_HUGE_2MB;
         }
         let fd = memfd_create(name, flags).map_err(failed("create"))?;
         nix::unistd::ftruncate(&fd, len_bytes as i64).map_err(failed("size"))?;
-        // Allocating now turns a shortage into this error. Later it would be a SIGBUS.
-        fallocate(&fd, FallocateFlags::empty(), 0, len_bytes as i64).map_err(failed("allocate"))?;
-        let map = MmapOptions::new()
-            .len(len_bytes)
-            .populate()
-            .map_raw(&fd)
-            .map_err(|error| failed("map")(error_number(&error)))?;
+        if pages != Pages::Transparent {
+            // Allocating now turns a shortage into this error. Later it would be a SIGBUS.
+            fallocate(&fd, FallocateFlags::empty(), 0, len_bytes as i64).map_err(failed("allocate"))?;
+        }
+        let map =
+            MmapOptions::new().len(len_bytes).map_raw(&fd).map_err(|e| failed("map")(error_number(&e)))?;
+        if pages == Pages::Transparent {
+            map.advise(Advice::HugePage).map_err(|error| failed("advise")(error_number(&error)))?;
+        }
+        // Fails where there is no memory, instead of a signal at the first touch.
+        map.advise(Advice::PopulateWrite).map_err(|error| failed("populate")(error_number(&error)))?;
+        let page_bytes = match pages {
+            Pages::Transparent if !is_huge(&map) => SMALL_PAGE_BYTES,
+            _ => unit,
+        };
         let seals = SealFlag::F_SEAL_SHRINK
             | SealFlag::F_SEAL_GROW
             | SealFlag::from_bits_retain(nix::libc::F_SEAL_FUTURE_WRITE)
@@ -342,6 +383,27 @@ impl<'a> ReadWords<'a> {
         for (word, pair) in self.words[at..at + pairs.len()].iter().zip(pairs) {
             let value = word.load(Relaxed);
             *pair = [value as u32, (value >> 32) as u32];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the machine has, a segment comes, says what pages it has, and is zero.
+    #[test]
+    fn a_segment_says_what_pages_it_has() {
+        for (len_bytes, huge) in [(100, false), (100, true), (5 << 20, true)] {
+            let segment = Segment::create("test", len_bytes, huge).unwrap();
+            assert!([SMALL_PAGE_BYTES, HUGE_PAGE_BYTES].contains(&segment.page_bytes()));
+            assert!(segment.words().len() * 8 >= len_bytes);
+            assert!(
+                (huge || segment.page_bytes() == SMALL_PAGE_BYTES)
+                    && (segment.words().len() * 8).is_multiple_of(4096)
+            );
+            assert_eq!(segment.words().word(segment.words().len() - 1).load(Relaxed), 0);
+            println!("{len_bytes} bytes, huge: {huge}: {} B pages", segment.page_bytes());
         }
     }
 }
