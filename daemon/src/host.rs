@@ -123,9 +123,15 @@ fn huge_pages(config: &Config) -> Finding {
     let number = |name| read(name).ok().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
     let free = number("free_hugepages");
     let more = number("nr_hugepages") + needed.saturating_sub(free);
-    let grant =
-        format!("sysctl vm.nr_hugepages={more} (twice as many let a new configuration have them too)");
-    Finding::new("2 MiB pages", free >= needed, format!("{free} free, about {needed} needed"), grant)
+    let shmem = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let transparent = ["[advise]", "[always]", "[force]"].iter().any(|choice| shmem.contains(choice));
+    let grant = format!(
+        "sysctl vm.nr_hugepages={more} (twice as many let a new configuration have them too), or \
+         echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
+    );
+    let also = if transparent { "; the kernel puts them together" } else { "" };
+    let found = format!("{free} free, about {needed} needed{also}");
+    Finding::new("2 MiB pages", free >= needed || transparent, found, grant)
 }
 
 fn cpu_latency() -> Finding {
