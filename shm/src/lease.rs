@@ -90,7 +90,8 @@ impl LeaseTable {
     /// The slots that are leased now, a bit each. One thread at a time: the one that publishes.
     pub fn leased(&self) -> u32 {
         let look = self.looks.load(Relaxed);
-        self.looks.store(look + 1, Relaxed);
+        // Releases what the look before this one read: a grant that ends may see this value first.
+        self.looks.store(look + 1, Release);
         // A grant that ends takes its pointer away, then looks whether somebody is in here: see `LeaseGrant::drop`.
         fence(SeqCst);
         let mut bits = 0;

@@ -8,7 +8,8 @@
 //!
 //! - The writer never waits. It takes the slot that was published longest ago; if that is leased, a spare one.
 //!   There is a spare one for each lease, so one is always free.
-//! - A reader that copies compares the slot's sequence before and after: what it keeps is whole.
+//! - A reader that copies looks before and after whether the slot's sequence is that of the head's frame: what it keeps
+//!   is whole, and never older than what it kept before.
 //! - A leased slot is not written. The reader stores its lease, then looks at the sequence; the writer stores the
 //!   odd sequence, then looks at the leases. With a sequentially consistent fence between the two steps on both
 //!   sides, at least one of them sees the other, and steps back.
@@ -118,15 +119,17 @@ impl Rotation {
 
     /// Takes a slot for the next frame and marks it. `leased` gives the bits of the slots that are leased by now.
     ///
-    /// `None` if more slots are leased than there are spare ones, which the number of leases forbids.
+    /// `None` if more slots are leased than there are spare ones, which the number of leases forbids; or if leases
+    /// moved faster than they were looked at, every time.
     pub fn take(&mut self, counters: &impl Counters, leased: impl Fn() -> u32) -> Option<Taken> {
         let number = self.number + 1;
         let mut refused = leased();
-        loop {
+        for _ in 0..2 * self.held.len() {
             let slot = self.candidate(refused)?;
             counters.store(Counter::Sequence(slot), 2 * number - 1, Relaxed);
             counters.fence(SeqCst);
-            refused |= leased();
+            // Only this look counts: a lease that has moved on is none.
+            refused = leased();
             if refused & 1 << slot == 0 {
                 let held = std::mem::take(&mut self.held[slot]);
                 return Some(Taken { place: Place { number, slot }, held: (held > 0).then_some(held) });
@@ -134,6 +137,7 @@ impl Rotation {
             // A reader was faster. Nothing was written yet, so what the slot held is still whole.
             counters.store(Counter::Sequence(slot), 2 * self.held[slot], Release);
         }
+        None
     }
 
     /// Makes what was written into a taken slot the latest frame.
@@ -175,14 +179,15 @@ pub fn read_latest<T>(
             return Err(Missed::NoFrame);
         }
         let sequence = Counter::Sequence(head.slot % slots);
-        let before = counters.load(sequence, Acquire);
-        if !before.is_multiple_of(2) {
+        // A later frame than the head's is not taken: the next look at the head might still find an earlier one.
+        let whole = 2 * head.number;
+        if counters.load(sequence, Acquire) != whole {
             continue;
         }
         let found = read(head.slot % slots);
         // Keeps the loads of the frame in front of the second look.
         counters.fence(Acquire);
-        if counters.load(sequence, Relaxed) == before {
+        if counters.load(sequence, Relaxed) == whole {
             return Ok(found);
         }
     }
