@@ -1,15 +1,18 @@
 //! `cargo xtask test`: installs what the tests need where it may, says what it skipped where it may not, and runs
-//! format, lints, documentation, unit, property and end-to-end tests. CI runs the same.
+//! format, lints, documentation, unit, property and end-to-end tests. CI runs the same. `cargo xtask install` and
+//! `cargo xtask uninstall` put chartd on a machine and remove it.
 
+mod install;
 mod packages;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// Prepares a machine for chartd's tests and runs them.
+/// Prepares a machine for chartd's tests and runs them; installs chartd.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -27,11 +30,30 @@ enum Task {
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         stress_seconds: u32,
     },
+    /// Builds chartd and puts it where systemd finds it
+    Install {
+        #[command(flatten)]
+        place: install::Place,
+        /// Take the programs from this folder, and build nothing
+        #[arg(long, value_name = "DIR")]
+        programs: Option<PathBuf>,
+    },
+    /// Removes what install put there, but for a changed configuration
+    Uninstall {
+        #[command(flatten)]
+        place: install::Place,
+    },
 }
 
 fn main() -> ExitCode {
-    let Cli { task: Task::Test { no_install, stress_seconds } } = Cli::parse();
-    match test(no_install, stress_seconds) {
+    let outcome = match Cli::parse().task {
+        Task::Test { no_install, stress_seconds } => test(no_install, stress_seconds),
+        Task::Install { place, programs } => {
+            programs.map_or_else(build, Ok).and_then(|programs| install::install(&place, &programs))
+        }
+        Task::Uninstall { place } => install::uninstall(&place),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
@@ -58,6 +80,14 @@ fn test(no_install: bool, stress_seconds: u32) -> anyhow::Result<()> {
         println!("{line}");
     }
     Ok(())
+}
+
+/// Builds the programs to install, and returns the folder that they lie in.
+fn build() -> anyhow::Result<PathBuf> {
+    step(&mut Vec::new(), "programs", cargo("build").args(["--release", "--bins"]))?;
+    // This program lies beside it, in the folder of its own profile.
+    let own = std::env::current_exe()?;
+    Ok(own.with_file_name("../release"))
 }
 
 fn cargo(verb: &str) -> Command {

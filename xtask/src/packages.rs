@@ -11,8 +11,15 @@ struct Need {
     tests: &'static str,
 }
 
-const NEEDS: [Need; 1] =
-    [Need { program: "chromium", package: "chromium", tests: "the page in a real browser" }];
+const NEEDS: [Need; 3] = [
+    Need { program: "chromium", package: "chromium", tests: "the page in a real browser" },
+    Need {
+        program: "systemd-nspawn",
+        package: "systemd-container",
+        tests: "the service under a real systemd",
+    },
+    Need { program: "strace", package: "strace", tests: "system calls of the hot threads" },
+];
 
 /// Installs what is missing, if it may. Returns a line for each thing that stays missing.
 pub(crate) fn prepare(no_install: bool) -> Vec<String> {
