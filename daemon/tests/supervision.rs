@@ -118,7 +118,8 @@ fn systemd_is_told_what_happens() {
     assert_eq!(connection.chart("binance:A/1s").unwrap().latest(), 1, "ready, with a frame");
     assert!(daemon.tells("WATCHDOG=1", PATIENCE) && daemon.tells("WATCHDOG=1", PATIENCE));
 
-    fs::write(daemon.folder.path().join("c.toml"), config(&daemon.folder, "priority = 0", [400, 200])).unwrap();
+    fs::write(daemon.folder.path().join("c.toml"), config(&daemon.folder, "priority = 0", [400, 200]))
+        .unwrap();
     kill(daemon.pid(), Signal::SIGHUP).unwrap();
     assert!(daemon.tells("RELOADING=1", PATIENCE) && daemon.tells("READY=1", PATIENCE));
     assert_eq!(connection.status().liveness().generation, 2);
