@@ -59,7 +59,7 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     Ok(Report {
         name: "decode",
         notes: vec![format!("{source}, {BATCH} at a time; values are one frame's share")],
-        ratios: vec![Ratio { what: "decode / serde_json, p50", value, promise: 0.35, at_most: true }],
+        ratios: vec![Ratio::at_most("decode / serde_json, p50", value, 0.35)],
         arms: vec![ours, reference],
     })
 }

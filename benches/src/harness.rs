@@ -31,6 +31,19 @@ impl Arm {
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
 
+    /// Its unit.
+    pub(crate) fn unit(&self) -> &'static str {
+        self.unit
+    }
+
+    /// All rounds together.
+    pub(crate) fn all(&self) -> Histogram<u64> {
+        // As in `add_round`; adding histograms of the same bounds cannot fail.
+        let mut all = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("valid bounds");
+        self.rounds.iter().for_each(|round| all.add(round).expect("the same bounds"));
+        all
+    }
+
     fn figures(&self) -> Value {
         let all = |f: fn(&Histogram<u64>) -> u64| self.rounds.iter().map(f);
         json!({
@@ -44,11 +57,80 @@ impl Arm {
 
 /// A ratio that SPECIFICATION.md promises.
 pub(crate) struct Ratio {
-    pub(crate) what: &'static str,
-    pub(crate) value: f64,
+    what: &'static str,
+    value: f64,
+    /// Where the value lies with 95 % probability, as far as the rounds tell.
+    interval: Option<[f64; 2]>,
     /// The promise, and whether a smaller value is better.
-    pub(crate) promise: f64,
-    pub(crate) at_most: bool,
+    promise: f64,
+    at_most: bool,
+}
+
+/// How often rounds are drawn anew to find an interval.
+const RESAMPLES: usize = 2_000;
+
+impl Ratio {
+    /// One arm's quantile over another's, of which it promises to be at most so much.
+    pub(crate) fn of(what: &'static str, a: &Arm, b: &Arm, q: f64, promise: f64) -> Self {
+        let value = a.quantile(q) as f64 / b.quantile(q) as f64;
+        Self { what, value, interval: interval(a, b, q), promise, at_most: true }
+    }
+
+    /// A value that promises to be at most so much.
+    pub(crate) fn at_most(what: &'static str, value: f64, promise: f64) -> Self {
+        Self { what, value, interval: None, promise, at_most: true }
+    }
+
+    /// A value that promises to be at least so much.
+    pub(crate) fn at_least(what: &'static str, value: f64, promise: f64) -> Self {
+        Self { what, value, interval: None, promise, at_most: false }
+    }
+
+    fn held(&self) -> bool {
+        if self.at_most { self.value <= self.promise } else { self.value >= self.promise }
+    }
+
+    /// Whether the rounds differ too much to tell.
+    fn unsure(&self) -> bool {
+        self.interval.is_some_and(|[low, high]| (low..=high).contains(&self.promise))
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.held(), self.unsure()) {
+            (true, false) => "held",
+            (true, true) => "held, but within the noise of the rounds",
+            (false, true) => "NOT held, but within the noise of the rounds",
+            (false, false) => "NOT held",
+        }
+    }
+}
+
+/// The bootstrap interval of a ratio of medians: rounds are drawn with replacement, both arms' together, since what
+/// disturbs a round disturbs both.
+fn interval(a: &Arm, b: &Arm, q: f64) -> Option<[f64; 2]> {
+    let values = |arm: &Arm| arm.rounds.iter().map(|round| round.value_at_quantile(q)).collect::<Vec<_>>();
+    let (a, b) = (values(a), values(b));
+    if a.len() != b.len() || a.len() < 3 {
+        return None;
+    }
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) as usize) % below
+    };
+    let mut ratios: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            let drawn: Vec<usize> = a.iter().map(|_| random(a.len())).collect();
+            let median = |values: &[u64]| {
+                let mut chosen: Vec<u64> = drawn.iter().map(|index| values[*index]).collect();
+                chosen.sort_unstable();
+                chosen[chosen.len() / 2] as f64
+            };
+            median(&a) / median(&b).max(1.0)
+        })
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    Some([ratios[RESAMPLES / 40], ratios[RESAMPLES - 1 - RESAMPLES / 40]])
 }
 
 /// What one run found.
@@ -69,7 +151,8 @@ impl Report {
             .iter()
             .map(|ratio| {
                 json!({"what": ratio.what, "value": ratio.value, "promise": ratio.promise,
-                       "kind": if ratio.at_most { "at most" } else { "at least" }, "held": ratio.held()})
+                       "kind": if ratio.at_most { "at most" } else { "at least" }, "held": ratio.held(),
+                       "interval": ratio.interval, "verdict": ratio.verdict()})
             })
             .collect();
         json!({"bench": self.name, "machine": machine(), "notes": self.notes, "arms": arms, "ratios": ratios})
@@ -78,29 +161,24 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("{} on {}", self.name, machine());
         self.notes.iter().for_each(|note| println!("  {note}"));
-        println!("{:<28} {:>12} {:>12} {:>12}", "ARM", "P50", "P99", "P99.9");
+        println!("{:<34} {:>14} {:>14} {:>14} {:>14}", "ARM", "P50", "P99", "P99.9", "MAX");
         for arm in &self.arms {
-            let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|q| format!("{} {}", arm.quantile(q), arm.unit));
-            println!("{:<28} {p50:>12} {p99:>12} {p999:>12}", arm.name);
+            let shown = [0.5, 0.99, 0.999, 1.0].map(|q| format!("{} {}", arm.quantile(q), arm.unit));
+            let [p50, p99, p999, max] = shown;
+            println!("{:<34} {p50:>14} {p99:>14} {p999:>14} {max:>14}", arm.name);
         }
         for ratio in &self.ratios {
-            let (bound, verdict) = (
-                if ratio.at_most { "at most" } else { "at least" },
-                if ratio.held() { "held" } else { "NOT held" },
-            );
-            println!("{}: {:.3} (promised: {bound} {}), {verdict}", ratio.what, ratio.value, ratio.promise);
+            let bound = if ratio.at_most { "at most" } else { "at least" };
+            let interval =
+                ratio.interval.map_or(String::new(), |[low, high]| format!(" [{low:.3} to {high:.3}]"));
+            let (what, value, promise, verdict) = (ratio.what, ratio.value, ratio.promise, ratio.verdict());
+            println!("{what}: {value:.3}{interval} (promised: {bound} {promise}), {verdict}");
         }
-    }
-}
-
-impl Ratio {
-    fn held(&self) -> bool {
-        if self.at_most { self.value <= self.promise } else { self.value >= self.promise }
     }
 }
 
 /// The processor and how many of it there are.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

@@ -5,10 +5,15 @@
 
 mod decode;
 mod harness;
+mod hiccup;
+mod idle;
+mod plot;
+mod publish_wake;
 mod replay;
 mod tick_to_frame;
 
 use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Measures chartd beside its references.
@@ -19,6 +24,9 @@ struct Cli {
     /// Print one JSON document and nothing else
     #[arg(long)]
     json: bool,
+    /// Also draw the distributions, as one HTML file in this folder
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// How many rounds of all arms
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -32,22 +40,50 @@ enum Name {
     Replay,
     /// From a trade on the wire to its frame in shared memory, beside a raw loopback TCP message
     TickToFrame,
+    /// From publishing to a reader in another process, beside iceoryx2, futex, pipe and Unix socket
+    PublishWake,
+    /// A daemon with nothing to do: its processor time and its frames
+    Idle,
 }
 
 fn main() -> ExitCode {
+    // Some arms have a process of their own: this program again.
+    if let Ok(task) = std::env::var(publish_wake::CHILD) {
+        return code(publish_wake::read(&task));
+    }
+    if std::env::var_os(idle::NAPPER).is_some() {
+        idle::nap();
+    }
     let cli = Cli::parse();
+    let meter = hiccup::Meter::start();
     let measured = match cli.name {
         Name::Decode => decode::measure(cli.rounds),
         Name::Replay => replay::measure(cli.rounds),
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
+        Name::PublishWake => publish_wake::measure(cli.rounds),
+        Name::Idle => idle::measure(cli.rounds),
     };
-    match measured {
-        Ok(report) if cli.json => println!("{}", report.json()),
-        Ok(report) => report.print(),
+    code(measured.and_then(|mut report| {
+        report.arms.push(meter.stop());
+        if let Some(folder) = &cli.plot {
+            let file = plot::write(&report, folder)?;
+            eprintln!("drawn: {}", file.display());
+        }
+        if cli.json {
+            println!("{}", report.json())
+        } else {
+            report.print()
+        }
+        Ok(())
+    }))
+}
+
+fn code(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("benches: {error:#}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }

@@ -532,6 +532,16 @@ impl LeasedFrame<'_> {
         &self.info
     }
 
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.leasing.reader.header.width as usize
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.leasing.reader.header.height as usize
+    }
+
     /// The pixels of row `y`, from the top; the bytes of each are red, green, blue, 255.
     pub fn row(&self, y: usize) -> &[u32] {
         let reader = &self.leasing.reader;

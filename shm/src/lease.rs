@@ -87,7 +87,8 @@ impl LeaseTable {
         Ok(Some(LeaseGrant { table: self.clone(), place, page }))
     }
 
-    /// The slots that are leased now, a bit each. One thread at a time: the one that publishes.
+    /// The slots that are leased now, a bit each. Begins with a fence, as [`crate::slots::Rotation::take`] demands. One
+    /// thread at a time: the one that publishes.
     pub fn leased(&self) -> u32 {
         let look = self.looks.load(Relaxed);
         // Releases what the look before this one read: a grant that ends may see this value first.

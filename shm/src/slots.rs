@@ -87,6 +87,8 @@ pub struct Rotation {
     held: Vec<u64>,
     /// The latest frame.
     number: u64,
+    /// The slots that were leased when it was looked last, a bit each.
+    leased: u32,
     /// How often a slot was passed over because it was leased.
     passed_over: u64,
 }
@@ -104,7 +106,13 @@ impl Rotation {
     /// `working` slots that take turns, and `spare` ones, one for each lease. At least two, at most [`MAX_SLOTS`].
     pub fn new(working: usize, spare: usize) -> Self {
         assert!(working >= 2 && working + spare <= MAX_SLOTS, "the caller checks the number of slots");
-        Self { order: (0..working).collect(), held: vec![0; working + spare], number: 0, passed_over: 0 }
+        Self {
+            order: (0..working).collect(),
+            held: vec![0; working + spare],
+            number: 0,
+            leased: 0,
+            passed_over: 0,
+        }
     }
 
     /// The latest frame; zero before the first.
@@ -117,19 +125,24 @@ impl Rotation {
         self.passed_over
     }
 
-    /// Takes a slot for the next frame and marks it. `leased` gives the bits of the slots that are leased by now.
+    /// Takes a slot for the next frame and marks it. `leased` gives the bits of the slots that are leased by now; it
+    /// must begin with a sequentially consistent fence, which keeps its look behind the mark.
     ///
     /// `None` if more slots are leased than there are spare ones, which the number of leases forbids; or if leases
     /// moved faster than they were looked at, every time.
     pub fn take(&mut self, counters: &impl Counters, leased: impl Fn() -> u32) -> Option<Taken> {
         let number = self.number + 1;
-        let mut refused = leased();
+        // What was leased last time is a guess. The look behind the mark decides.
+        let mut refused = self.leased;
         for _ in 0..2 * self.held.len() {
-            let slot = self.candidate(refused)?;
+            let Some(slot) = self.candidate(refused) else {
+                // More seem leased than can be: some have moved on since they were looked at.
+                refused = leased();
+                continue;
+            };
             counters.store(Counter::Sequence(slot), 2 * number - 1, Relaxed);
-            counters.fence(SeqCst);
-            // Only this look counts: a lease that has moved on is none.
             refused = leased();
+            self.leased = refused;
             if refused & 1 << slot == 0 {
                 let held = std::mem::take(&mut self.held[slot]);
                 return Some(Taken { place: Place { number, slot }, held: (held > 0).then_some(held) });
@@ -279,18 +292,13 @@ mod tests {
         assert_eq!(leased_slot(counters.load(Counter::Lease, Relaxed)), 0);
     }
 
-    /// A lease that appears between the two looks at the leases: the mark is taken back.
+    /// A lease that appears after the last look at the leases: the mark is taken back.
     #[test]
     fn a_lease_at_the_last_moment_is_honoured() {
         let (mut rotation, counters) = (Rotation::new(2, 1), Plain::default());
         publish(&mut rotation, &counters, 0);
         publish(&mut rotation, &counters, 0);
-        let looks = std::cell::Cell::new(0);
-        let late = || {
-            looks.set(looks.get() + 1);
-            if looks.get() > 1 { 1 } else { 0 }
-        };
-        let taken = rotation.take(&counters, late).unwrap();
+        let taken = rotation.take(&counters, || 1).unwrap();
         assert_ne!(taken.place.slot, 0);
         assert_eq!(counters.load(Counter::Sequence(0), Relaxed), 2, "frame 1 is whole again");
     }

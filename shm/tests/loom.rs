@@ -42,7 +42,10 @@ impl Board {
 
     /// Publishes the next frame, whose payload is its number twice.
     fn publish(&self, rotation: &mut Rotation) {
-        let leased = || leased_slot(self.lease.load(Acquire));
+        let leased = || {
+            fence(SeqCst);
+            leased_slot(self.lease.load(Acquire))
+        };
         let taken = rotation.take(self, leased).expect("with one lease and one spare slot, one is free");
         for word in &self.payloads[taken.place.slot] {
             word.store(taken.place.number, Relaxed);

@@ -53,8 +53,9 @@ Next, as root on the machine that is to run it:
 
 const AFTER_UNINSTALL: &str = "\
 Next, as root, where it ran:
-  systemctl disable --now chartd.socket chartd.service
-  systemctl daemon-reload && udevadm control --reload";
+  systemctl stop chartd.socket chartd.service
+  systemctl disable chartd.socket chartd.service     # says that they are gone, and removes their links
+  systemctl daemon-reload; udevadm control --reload";
 
 /// Puts everything in place, with the programs in `programs`.
 pub(crate) fn install(place: &Place, programs: &Path) -> anyhow::Result<()> {
