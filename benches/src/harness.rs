@@ -163,8 +163,8 @@ impl Report {
         self.notes.iter().for_each(|note| println!("  {note}"));
         println!("{:<34} {:>14} {:>14} {:>14} {:>14}", "ARM", "P50", "P99", "P99.9", "MAX");
         for arm in &self.arms {
-            let shown = [0.5, 0.99, 0.999, 1.0].map(|q| format!("{} {}", arm.quantile(q), arm.unit));
-            let [p50, p99, p999, max] = shown;
+            let shown = [0.5, 0.99, 0.999].map(|q| format!("{} {}", arm.quantile(q), arm.unit));
+            let ([p50, p99, p999], max) = (shown, format!("{} {}", arm.all().max(), arm.unit));
             println!("{:<34} {p50:>14} {p99:>14} {p999:>14} {max:>14}", arm.name);
         }
         for ratio in &self.ratios {

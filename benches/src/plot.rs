@@ -123,7 +123,7 @@ fn up(value: f64, (low, high): (f64, f64)) -> f64 {
 fn style(place: usize) -> String {
     // With more arms than colours, dashes tell them apart.
     let dash = if place < COLORS.len() { "" } else { " stroke-dasharray='6 4'" };
-    format!("fill=none stroke-width=2.5 stroke={}{dash}", COLORS[place % COLORS.len()])
+    format!("fill='none' stroke-width='2.5' stroke='{}'{dash}", COLORS[place % COLORS.len()])
 }
 
 /// A value with a unit that people read.

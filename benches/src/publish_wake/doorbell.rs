@@ -48,7 +48,8 @@ pub(super) fn round() -> anyhow::Result<Vec<u64>> {
     service.run(done, None)?;
     let bytes = read.join().map_err(|_| anyhow::anyhow!("the reading thread panicked"))??;
     ensure!(child.wait()?.success(), "the reader of the doorbell failed");
-    Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    let latencies = bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    Ok(latencies.skip(super::WARM_UP).collect())
 }
 
 /// The reader's process.
