@@ -179,11 +179,6 @@ impl Renderer {
         }
     }
 
-    /// Tells readers that no further frame comes here.
-    pub fn retire(&self) {
-        self.views.iter().for_each(|view| view.frames.retire());
-    }
-
     /// The smallest page size among the charts' pixels: 4 KiB if a single one did without huge pages.
     pub fn page_bytes(&self) -> Option<u64> {
         self.views.iter().map(|view| view.frames.header().page_bytes).min()

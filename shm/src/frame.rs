@@ -267,9 +267,11 @@ impl FrameWriter {
     pub fn has_kept(&self) -> bool {
         self.kept.is_some()
     }
+}
 
+impl Drop for FrameWriter {
     /// Tells readers that no further frame comes here.
-    pub fn retire(&self) {
+    fn drop(&mut self) {
         self.control.words().word(STATE).store(STATE_RETIRED, Release);
     }
 }

@@ -333,11 +333,6 @@ impl MarketWriter {
         self.header.candle_capacity
     }
 
-    /// Tells readers that nothing further comes here.
-    pub fn retire(&self) {
-        self.segment.words().word(STATE).store(STATE_RETIRED, Release);
-    }
-
     /// Appends a tick to the ring, over the oldest one.
     pub fn tick(&mut self, tick: &TickRecord) {
         let slot = (self.ticks % self.header.tick_capacity) as usize;
@@ -385,6 +380,13 @@ impl MarketWriter {
         };
         let at = self.header.series_at as usize + place * SERIES_WORDS + SERIES_STATE;
         self.segment.words().write_sequenced(at, live.sequence, &state.to_words());
+    }
+}
+
+impl Drop for MarketWriter {
+    /// Tells readers that nothing further comes here.
+    fn drop(&mut self) {
+        self.segment.words().word(STATE).store(STATE_RETIRED, Release);
     }
 }
 

@@ -11,6 +11,8 @@
 //! assert_eq!(output.status.code(), Some(0), "{}", tests::stderr(&output));
 //! ```
 
+pub mod service;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::PathBuf;
