@@ -17,8 +17,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// The first word of every message: "chartdC2".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC2");
-/// The most descriptors in one answer.
-pub const MAX_FDS: usize = 2;
 
 /// What a reader wants, and what a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,9 +94,9 @@ impl Request {
         send_words(socket, &self.to_words(), &[])
     }
 
-    /// Receives one. `None` when the peer has closed. Descriptors that come along are closed.
+    /// Receives one. `None` when the peer has closed. Descriptors that come along are closed by the kernel.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Self>> {
-        let received = receive_words(socket)?;
+        let received = receive_words(socket, false)?;
         Ok(received.map(|(words, _)| Self::from_words(&words)))
     }
 }
@@ -131,7 +129,7 @@ impl Reply {
 
     /// Receives one, with the descriptors that come along. `None` when the daemon has closed.
     pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Self, Vec<OwnedFd>)>> {
-        let received = receive_words(socket)?;
+        let received = receive_words(socket, true)?;
         Ok(received.map(|(words, fds)| (Self::from_words(&words), fds)))
     }
 }
@@ -146,23 +144,29 @@ fn send_words(socket: BorrowedFd<'_>, words: &[u64], fds: &[OwnedFd]) -> io::Res
     Ok(())
 }
 
-/// Receives exactly `N` words and at most [`MAX_FDS`] descriptors.
-fn receive_words<const N: usize>(socket: BorrowedFd<'_>) -> io::Result<Option<([u64; N], Vec<OwnedFd>)>> {
+/// As many descriptors as the kernel lets anybody send at once (SCM_MAX_FD): so none is lost for want of room.
+const MOST_FDS: usize = 253;
+
+/// Receives exactly `N` words, and descriptors if they are wanted. Without room for them the kernel closes them.
+fn receive_words<const N: usize>(
+    socket: BorrowedFd<'_>,
+    wants_fds: bool,
+) -> io::Result<Option<([u64; N], Vec<OwnedFd>)>> {
     let mut bytes = vec![0u8; 8 * N];
-    let mut space = cmsg_space!([RawFd; MAX_FDS]);
+    let mut space = cmsg_space!([RawFd; MOST_FDS]);
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let space = wants_fds.then_some(&mut space[..]);
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, space, MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut fds = Vec::new();
-    // With truncated control data the kernel has closed what did not fit; what did fit is ours to close.
-    for part in message.cmsgs().into_iter().flatten() {
-        if let ControlMessageOwned::ScmRights(raw) = part {
-            // SAFETY: the kernel has just made these descriptors for this process, and nobody else owns them.
-            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+    if wants_fds {
+        for part in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = part {
+                // SAFETY: the kernel has just made these descriptors for this process, and nobody else owns them.
+                fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
         }
     }
-    let truncated = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    let len = message.bytes;
+    let (len, truncated) = (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC));
     if len == 0 {
         return Ok(None);
     }

@@ -36,7 +36,10 @@ fn a_leased_frame_is_the_frame_and_leases_are_few() {
     let second = service.connect();
     let _second_lease = second.leased_chart(CHART).unwrap();
     let refused = service.connect().leased_chart(CHART).map(drop).map_err(reason).unwrap_err();
-    assert!(refused.contains("all 2 leases on binance:BTCUSDT/1s are taken; copy frames instead"), "{refused}");
+    assert!(
+        refused.contains("all 2 leases on binance:BTCUSDT/1s are taken; copy frames instead"),
+        "{refused}"
+    );
     assert_eq!(second.status().counter(Counter::Leases), 2);
     drop(connection);
     wait_until("the lease of a client that is gone", || service.connect().leased_chart(CHART).is_ok());
