@@ -1,5 +1,6 @@
 //! What each command prints.
 
+use crate::top::Top;
 use crate::{Cli, Command, table};
 use anyhow::{Context, bail};
 use chart_client::{Candles, Connection, Follower, News};
@@ -18,6 +19,10 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Snap { chart, output } => snap(&connection, chart, output, cli.json),
         Command::Candles { chart, last } => candles(&connection, chart, *last, cli.json),
         Command::Watch { chart, frames } => watch(cli, chart, *frames),
+        Command::Top { interval, count } => {
+            let interval = Duration::from_secs_f64(*interval);
+            Top { socket: cli.socket.as_deref(), json: cli.json, interval, count: *count }.run()
+        }
         Command::Stats => stats(&connection, cli.json),
     }
 }

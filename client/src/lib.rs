@@ -20,11 +20,13 @@
 //! # }
 //! ```
 
+mod clock;
 mod connection;
 mod convert;
 mod follower;
 mod picture;
 
+pub use clock::now_ns;
 pub use connection::{ClientError, Connection, Waited, default_socket, own_socket};
 pub use convert::{candle_of, record_of};
 pub use follower::{Follower, News};

@@ -2,6 +2,7 @@
 
 mod commands;
 mod table;
+mod top;
 
 use clap::{Parser, Subcommand};
 use market::ChartName;
@@ -17,7 +18,7 @@ struct Cli {
     /// The daemon's control socket [default: $CHARTD_SOCKET, the user's own, or /run/chartd/chartd.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Print JSON on standard output: one document, or one a line for `watch`
+    /// Print JSON on standard output: one document, or one a line for `watch` and `top`
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -52,8 +53,22 @@ enum Command {
         #[arg(long)]
         frames: Option<u64>,
     },
+    /// Shows charts, rates, latencies, loops and what is wrong, live; as text or JSON where there is no terminal
+    Top {
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+        interval: f64,
+        /// End after so many looks
+        #[arg(long)]
+        count: Option<u64>,
+    },
     /// Prints counters, latencies and what the machine lacks
     Stats,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let fits = |seconds: &f64| (0.1..=3600.0).contains(seconds);
+    text.parse().ok().filter(fits).ok_or_else(|| "use 0.1 to 3600 seconds".to_owned())
 }
 
 fn main() -> ExitCode {

@@ -5,8 +5,8 @@
 //! a second. A client that says no hello within a second is dropped, and one that does not take what it asked for:
 //! the daemon never waits for a client.
 
-use crate::clock::now_ns;
 use crate::doorbell::{Doorbell, Frame};
+use crate::now_ns;
 use crate::render::Export;
 use anyhow::Context;
 use nix::sys::socket::sockopt::{PeerCredentials, SockType as SocketType};

@@ -6,7 +6,6 @@
 //! readers. [`replay`]
 //! and [`demo`] take the same path with recorded and simulated data.
 
-mod clock;
 pub mod config;
 pub mod control;
 pub mod demo;
@@ -36,5 +35,5 @@ macro_rules! say {
     }};
 }
 
-pub use clock::now_ns;
+pub use chart_client::now_ns;
 pub use uring::RingError;

@@ -3,7 +3,6 @@
 //! A new configuration is taken over while it runs: the hot threads stop for a moment, others go on with their
 //! connections and candles, in new segments. Readers of the old ones are told; what they have stays readable.
 
-use crate::clock::now_ns;
 use crate::config::Config;
 use crate::control::{ControlSocket, Exports};
 use crate::engine::{Engine, EnginePlan};
@@ -12,6 +11,7 @@ use crate::feeds::{self, Connector};
 use crate::gateway;
 use crate::ingest::channel;
 use crate::ingest::hot::Handover;
+use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
 use crate::rt::{self, Cpus};
 use crate::supervisor::{COLD, Pulse, Supervisor};

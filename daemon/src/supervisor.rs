@@ -4,7 +4,7 @@
 //! a CPU; one that does so while drawing is told to go on with a simpler backend. systemd's watchdog is fed only while
 //! every loop comes round, so that a daemon that is stuck is started again.
 
-use crate::clock::now_ns;
+use crate::now_ns;
 use crate::rt::{self, Placement};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};

@@ -61,6 +61,14 @@ impl Snapshot {
         Self { buckets, max_ns: words.load(at) }
     }
 
+    /// What was recorded after `earlier`, of the same histogram. Its largest value is known to its bucket only.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let later = self.buckets.iter().zip(&earlier.buckets);
+        let buckets: Vec<u64> = later.map(|(now, before)| now.saturating_sub(*before)).collect();
+        let top = buckets.iter().rposition(|count| *count > 0);
+        Self { max_ns: top.map_or(0, |bucket| top_of(bucket).min(self.max_ns)), buckets }
+    }
+
     /// How many values were recorded.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -107,6 +115,10 @@ mod tests {
             prop_assert!(found >= truth && found <= truth + truth / 64 + 1, "{} for {}", found, truth);
             prop_assert_eq!(snapshot.max_ns(), *values.last().unwrap());
             prop_assert_eq!(snapshot.count(), values.len() as u64);
+
+            recorder.record(77);
+            let later = Snapshot::read(view.words(), 0).since(&snapshot);
+            prop_assert_eq!((later.count(), later.quantile_ns(0.5), later.max_ns()), (1, 77, 77));
         }
     }
 

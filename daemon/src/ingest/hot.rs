@@ -8,9 +8,9 @@
 
 use super::link::{Link, Links};
 use super::{CloseReason, Local};
-use crate::clock::now_ns;
 use crate::engine::{Engine, Verdict};
 use crate::fail;
+use crate::now_ns;
 use crate::render::Renderer;
 use crate::rt::{POLL_NS, Wait};
 use crate::supervisor::Pulse;

@@ -9,7 +9,7 @@ pub mod hot;
 mod link;
 pub mod ws;
 
-use crate::clock::now_ns;
+use crate::now_ns;
 use link::Link;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
