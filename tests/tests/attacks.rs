@@ -19,8 +19,11 @@ const HOSTILE: &str = "CHARTD_TEST_HOSTILE";
 /// A user without any right.
 const NOBODY: u32 = 65_534;
 
+/// An attack by its name, on the daemon with that control socket.
+type Attack = (&'static str, fn(&Path));
+
 /// Carries out what the environment says, and does not return, if this is the hostile process.
-fn be_hostile(attacks: &[(&str, fn(&Path))]) {
+fn be_hostile(attacks: &[Attack]) {
     let Ok(task) = std::env::var(HOSTILE) else { return };
     let (name, path) = task.split_once(' ').unwrap();
     if nix::unistd::geteuid().is_root() {
