@@ -35,9 +35,9 @@ use tokio::sync::watch;
 pub const MAX_CLIENTS: usize = 256;
 /// The most clients of one user at a time.
 pub const MAX_CLIENTS_PER_USER: usize = 64;
-/// The most clients that are let in within [`CONNECT_SPAN`]; the others wait in the kernel's queue.
+/// The most clients that are let in within a tenth of a second; the others wait in the kernel's queue.
 pub const MAX_CONNECTS: u32 = 100;
-/// See [`MAX_CONNECTS`].
+/// The time for [`MAX_CONNECTS`].
 const CONNECT_SPAN: Duration = Duration::from_millis(100);
 /// How long a client may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);

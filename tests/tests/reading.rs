@@ -164,3 +164,41 @@ fn a_follower_goes_on_through_everything() {
     until(|news| *news == News::Renewed);
     until(frame);
 }
+
+/// A reader in another language, written by ABI.md alone, reads the very bytes that the Rust reader reads.
+#[test]
+fn another_language_reads_the_same_bytes() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        return eprintln!("skipped: reading from Python (no python3)");
+    }
+    let Some(service) = Service::start() else { return };
+    let chart = service.connect().chart(CHART).unwrap();
+    let mut compared = 0;
+    let end = Instant::now() + LONG;
+    while compared < 3 {
+        assert!(Instant::now() < end, "the same frame is never read twice");
+        let mut command = std::process::Command::new("python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/reader.py")).arg(service.socket()).arg(CHART);
+        let reading = std::thread::spawn(move || tests::finish(command, LONG));
+        // Every frame meanwhile, so that the one that it reads is among them.
+        let mut seen = std::collections::HashMap::new();
+        let mut copy = FrameCopy::default();
+        while !reading.is_finished() {
+            if chart.latest() != copy.number() && chart.copy_latest(&mut copy).is_ok() {
+                let bytes: Vec<u8> = copy.pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
+                let mut checksum = flate2::Crc::new();
+                checksum.update(&bytes);
+                seen.insert(copy.number(), (copy.width, copy.height, checksum.sum()));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let output = reading.join().unwrap();
+        assert!(output.status.success(), "{}", tests::stderr(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        if let Some((width, height, checksum)) = seen.get(&numbers[0]) {
+            assert_eq!(numbers[1..], [*width as u64, *height as u64, u64::from(*checksum)], "{text}");
+            compared += 1;
+        }
+    }
+}
