@@ -3,6 +3,7 @@
 //! Arms are interleaved in rounds, so that what else the machine does strikes all alike. Medians of rounds are
 //! compared, never single runs. Each result says what it is a ratio of and how threads were placed.
 
+mod attacks;
 mod decode;
 mod harness;
 mod hiccup;
@@ -44,12 +45,17 @@ enum Name {
     PublishWake,
     /// A daemon with nothing to do: its processor time and its frames
     Idle,
+    /// What hostile readers do to the writer's latency
+    Attacks,
 }
 
 fn main() -> ExitCode {
     // Some arms have a process of their own: this program again.
     if let Ok(task) = std::env::var(publish_wake::CHILD) {
         return code(publish_wake::read(&task));
+    }
+    if let Ok(task) = std::env::var(attacks::CHILD) {
+        return code(attacks::attack(&task));
     }
     if std::env::var_os(idle::NAPPER).is_some() {
         idle::nap();
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
         Name::PublishWake => publish_wake::measure(cli.rounds),
         Name::Idle => idle::measure(cli.rounds),
+        Name::Attacks => attacks::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());

@@ -43,7 +43,7 @@ pub(crate) fn lines(
     lines.push(Line::default());
     // The charts get what the parts below leave.
     let below = [loops(view, look), harms(view, look), degraded(view, look, width)].concat();
-    let room = usize::from(height).saturating_sub(lines.len() + below.len() + 3).max(2);
+    let room = usize::from(height).saturating_sub(lines.len() + below.len() + 5).max(2);
     lines.extend(charts(view, look, skip, room));
     lines.push(Line::default());
     lines.extend(below);
@@ -258,7 +258,7 @@ binance:COIN0/1m                960x540      42.5       1234        7         3
 ";
         assert!(shown.starts_with(expected), "{shown}");
         for part in
-            ["  and 19 more\n", "spin  draw         900  late\n", "loops late 5   malformed 2", "q quit"]
+            ["  and 20 more\n", "spin  draw         900  late\n", "loops late 5   malformed 2", "q quit"]
         {
             assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
         }
