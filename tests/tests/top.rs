@@ -87,6 +87,31 @@ fn the_screen_survives_the_daemon_and_gives_the_terminal_back() {
     assert!(shows("\x1b[?1049l") && shows("\x1b[?25h"), "{:?}", shown.lock().unwrap());
 }
 
+#[test]
+fn it_ends_with_its_terminal() {
+    if Command::new("script").arg("--version").output().is_err() {
+        return eprintln!("skipped: chartctl top on a terminal (no script)");
+    }
+    let Some(service) = Service::start() else { return };
+    let (program, socket) = (tests::bin("chartctl"), service.socket());
+    let line = format!("stty rows 40 cols 100; exec {} --socket {} top", program.display(), socket.display());
+    let mut command = Command::new("script");
+    command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm-256color");
+    let screen = Screen(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
+    let name = socket.to_string_lossy().into_owned();
+    let runs = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        let is_it = |line: &String| line.contains(&name) && line.contains("top") && !line.contains("stty");
+        lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).any(|line| is_it(&line))
+    };
+    wait_until("its start", runs);
+    std::thread::sleep(Duration::from_millis(500));
+    // The terminal goes at once, with no word to whoever uses it.
+    drop(screen);
+    wait_until("its end", || !runs());
+}
+
 /// A terminal's session. It ends with the test.
 struct Screen(std::process::Child);
 

@@ -10,6 +10,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::widgets::Paragraph;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -84,8 +85,10 @@ impl Top<'_> {
             })?;
             // Short enough to notice a signal soon.
             let patience = next.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
-            if !event::poll(patience)? {
-                continue;
+            match keys(patience)? {
+                Keys::Some if event::poll(Duration::ZERO)? => {}
+                Keys::Gone => break,
+                _ => continue,
             }
             let Event::Key(key) = event::read()? else { continue };
             match key.code {
@@ -100,6 +103,29 @@ impl Top<'_> {
         }
         Ok(())
     }
+}
+
+/// What comes from the terminal.
+enum Keys {
+    Some,
+    None,
+    /// The terminal was closed. `event::poll` would read its end again and again, and never return.
+    Gone,
+}
+
+/// Waits for keys.
+fn keys(patience: Duration) -> anyhow::Result<Keys> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut fds, timeout) {
+        Ok(0) | Err(nix::Error::EINTR) => return Ok(Keys::None),
+        other => other?,
+    };
+    let ended = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let is_gone = fds[0].revents().is_none_or(|events| events.intersects(ended));
+    Ok(if is_gone { Keys::Gone } else { Keys::Some })
 }
 
 /// A daemon, looked at now and then; another one when it is started again.
