@@ -11,6 +11,7 @@ use chartd::service::Service;
 use chartd::sim::{Sim, SimConfig};
 use nix::sys::signal::Signal;
 use shm::control::{Op, Reply, Request};
+use shm::frame::FrameReader;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -49,10 +50,13 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     let service = Service::start(&Config::parse(&config, "the bench")?)?;
     let measuring = std::thread::spawn(move || -> anyhow::Result<_> {
         std::thread::sleep(Duration::from_secs(1));
+        // Opened once: a flood of the same user takes all its places.
+        let connection = Connection::open(Some(&socket))?;
+        let chart = connection.chart(CHART)?;
         for _ in 0..rounds {
             for (place, arm) in arms.iter_mut().enumerate() {
                 let attack = place.checked_sub(1).map(|place| ATTACKS[place]);
-                arm.add_round(round(&socket, attack)?);
+                arm.add_round(round(&socket, &chart, attack)?);
             }
         }
         Ok(arms)
@@ -75,13 +79,11 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
 }
 
 /// Frames of a while, under an attack if there is one. Returns how long each took.
-fn round(socket: &Path, attack: Option<&str>) -> anyhow::Result<Vec<u64>> {
+fn round(socket: &Path, chart: &FrameReader, attack: Option<&str>) -> anyhow::Result<Vec<u64>> {
     let task = |attack: &str| format!("{attack} {}", socket.display());
     let child = attack.map(|attack| Command::new(std::env::current_exe()?).env(CHILD, task(attack)).spawn());
     let mut child = child.transpose().context("cannot start the attacker")?;
     std::thread::sleep(Duration::from_millis(200));
-    let connection = Connection::open(Some(socket))?;
-    let chart = connection.chart(CHART)?;
     let (mut taken, mut newest, end_ns) = (Vec::new(), 0, now_ns() + SPAN.as_nanos() as u64);
     while now_ns() < end_ns {
         if let Ok(info) = chart.latest_info()
