@@ -22,10 +22,25 @@ fn paint(shape: &Shape, area: Rect, atlas: &Atlas, frame: &mut Frame) {
             let (run, period) = (usize::from(run), 2 * usize::from(run));
             rows.for_each(|row| pattern(row, shape.color, usize::from(area.x) % period, period, run));
         }
+        Paint::DashDown { run } => {
+            let (run, period) = (u16::from(run), 2 * u16::from(run));
+            let painted = (area.y..).zip(rows).filter(|(y, _)| y % period < run);
+            painted.for_each(|(_, row)| row.fill(shape.color));
+        }
         Paint::Hatch { period, width } => {
             let (period, width) = (usize::from(period), usize::from(width));
             for (y, row) in (usize::from(area.y)..).zip(rows) {
                 pattern(row, shape.color, (usize::from(area.x) + y) % period, period, width);
+            }
+        }
+        Paint::Column { top, bottom } => {
+            let (first, last) = (i32::from(shape.area.y), shape.area.bottom() - 1);
+            for (y, row) in (i32::from(area.y)..).zip(rows) {
+                match y {
+                    y if y == first => tint(row, shape.color, top),
+                    y if y == last => tint(row, shape.color, bottom),
+                    _ => row.fill(shape.color),
+                }
             }
         }
         Paint::Glyph(index) => {
@@ -50,6 +65,11 @@ fn pattern(row: &mut [u32], color: u32, phase: usize, period: usize, run: usize)
         let painted = run.min(part.len());
         part[..painted].fill(color);
     }
+}
+
+/// Blends `color` over a row with one coverage.
+fn tint(row: &mut [u32], color: u32, coverage: u8) {
+    row.iter_mut().for_each(|pixel| *pixel = blend(color, *pixel, coverage));
 }
 
 /// Blends `color` over a row. Without branches, since a glyph's edges would mislead every guess.

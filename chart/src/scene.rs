@@ -19,12 +19,25 @@ pub enum Paint {
         /// Columns painted, and columns left out, in turn.
         run: u8,
     },
+    /// Rows whose `y % (2 * run)` is less than `run`.
+    DashDown {
+        /// Rows painted, and rows left out, in turn.
+        run: u8,
+    },
     /// Diagonals: pixels whose `(x + y) % period` is less than `width`.
     Hatch {
         /// Pixels from one diagonal to the next.
         period: u8,
         /// Pixels of a diagonal in each row.
         width: u8,
+    },
+    /// A stretch of a smooth line: all of it, but the first row with coverage `top`, and the last with `bottom`. Where
+    /// it is one row high, that has coverage `top`.
+    Column {
+        /// Coverage of the first row, 0 to 255.
+        top: u8,
+        /// Coverage of the last row, 0 to 255.
+        bottom: u8,
     },
     /// The coverage of a glyph, by its index in the atlas. The area is the size of the glyph.
     Glyph(u16),
@@ -41,31 +54,56 @@ pub struct Shape {
     pub paint: Paint,
 }
 
-/// Layers from the bottom to the top, by how often they change.
+/// Layers from the bottom to the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// Background, grid, and the hatching of gaps.
+    /// One shape, as large as the frame.
     Background,
-    /// Axes and the title.
+    /// What fills an area below the grid: under a line, between bands, a volume profile, the watermark. Of all bars
+    /// but the newest.
+    Fill,
+    /// The same, of the newest bar.
+    LastFill,
+    /// The grid, and the hatching of gaps.
+    Grid,
+    /// The time axis, borders and the title.
     Axes,
-    /// All bars but the newest.
+    /// Labels of the vertical axes, but for the one that the last price's label would cover.
+    Ticks,
+    /// All bars but the newest, and the indicators' lines.
     Series,
     /// The newest bar.
     Last,
+    /// Price lines and markers that a user has set.
+    Marks,
     /// The line at the last price, and its label.
     Price,
     /// The legend, and messages.
     Legend,
+    /// The crosshair.
+    Pointer,
 }
 
 impl Layer {
     /// Every layer, bottom layer first.
-    pub const ALL: [Self; LAYERS] =
-        [Self::Background, Self::Axes, Self::Series, Self::Last, Self::Price, Self::Legend];
+    pub const ALL: [Self; LAYERS] = [
+        Self::Background,
+        Self::Fill,
+        Self::LastFill,
+        Self::Grid,
+        Self::Axes,
+        Self::Ticks,
+        Self::Series,
+        Self::Last,
+        Self::Marks,
+        Self::Price,
+        Self::Legend,
+        Self::Pointer,
+    ];
 }
 
 /// How many layers there are.
-pub const LAYERS: usize = 6;
+pub const LAYERS: usize = 12;
 
 /// Every so many shapes have their common bounds noted, so that drawing a small clip skips most of a layer.
 const GROUP: usize = 32;

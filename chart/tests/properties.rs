@@ -255,7 +255,7 @@ fn a_bar_without_a_price_is_hatched_and_nothing_else() {
     let mut chart = Chart::new(settings(480, 270, Theme::Dark)).unwrap();
     chart.update(&bars);
     let hatched = |chart: &Chart| {
-        let background = chart.scene().layer(Layer::Background).iter();
+        let background = chart.scene().layer(Layer::Grid).iter();
         background
             .filter(|shape| matches!(shape.paint, Paint::Hatch { .. }))
             .map(|shape| shape.area)

@@ -36,7 +36,7 @@ fn gaps(view: &mut View<'_>) {
         }
         let (left, right) = (view.slots.slot(first), view.slots.slot(bar));
         let area = Rect::from_edges(left, view.panes.price.y.into(), right, plot.bottom(), plot);
-        view.scene.push(Layer::Background, Shape { area, color: view.palette.hatch, paint });
+        view.scene.push(Layer::Grid, Shape { area, color: view.palette.hatch, paint });
     }
 }
 
@@ -46,7 +46,7 @@ fn time_axis(view: &mut View<'_>, times: &TimeAxis) {
     for mark in times.labels() {
         let left = view.slots.wick(mark.bar);
         let area = Rect::from_edges(left, plot.y.into(), left + line, plot.bottom(), plot);
-        view.scene.solid(Layer::Background, area, view.palette.grid);
+        view.scene.solid(Layer::Grid, area, view.palette.grid);
         view.write(|text| mark.push_label(text, view.settings.timeframe));
         let x = view.slots.middle(mark.bar) - view.text_width() / 2;
         let color = if mark.weight >= Weight::Day { view.palette.strong } else { view.palette.text };
@@ -90,7 +90,7 @@ fn volume_axis(view: &mut View<'_>) {
 /// A line of the grid across `pane`.
 fn grid_row(view: &mut View<'_>, pane: Rect, row: i32) {
     let area = Rect::from_edges(pane.x.into(), row, pane.right(), row + view.m.scale_px, pane);
-    view.scene.solid(Layer::Background, area, view.palette.grid);
+    view.scene.solid(Layer::Grid, area, view.palette.grid);
 }
 
 /// Where the labels of a pane's vertical axis may stand.
