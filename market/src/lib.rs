@@ -12,6 +12,7 @@
 pub mod binance;
 mod candle;
 pub mod decimal;
+pub mod indicator;
 mod instrument;
 pub mod json;
 mod sequence;
