@@ -15,6 +15,7 @@ pub mod decimal;
 pub mod indicator;
 mod instrument;
 pub mod json;
+mod profile;
 mod sequence;
 mod series;
 mod timeframe;
@@ -24,6 +25,7 @@ pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
 pub use instrument::{
     ChartName, ChartNameError, Instrument, InstrumentId, Instruments, MAX_SYMBOL_BYTES, Venue, is_symbol,
 };
+pub use profile::{Bin, ProfileError, Traded, ValueArea, VolumeProfile};
 pub use sequence::{Integrity, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};
 pub use timeframe::{Timeframe, TimeframeError, civil_date};
