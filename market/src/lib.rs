@@ -12,8 +12,10 @@
 pub mod binance;
 mod candle;
 pub mod decimal;
+pub mod indicator;
 mod instrument;
 pub mod json;
+mod profile;
 mod sequence;
 mod series;
 mod timeframe;
@@ -23,6 +25,7 @@ pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
 pub use instrument::{
     ChartName, ChartNameError, Instrument, InstrumentId, Instruments, MAX_SYMBOL_BYTES, Venue, is_symbol,
 };
+pub use profile::{Bin, ProfileError, Traded, ValueArea, VolumeProfile};
 pub use sequence::{Integrity, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};
 pub use timeframe::{Timeframe, TimeframeError, civil_date};
