@@ -1,4 +1,4 @@
-//! Which pixels changed, as a few rectangles.
+//! Which pixels changed: as a few rectangles, and, where much changed at once, as tiles.
 //!
 //! Damage may cover more than what changed, never less: a pixel outside it is the same in both frames.
 
@@ -12,8 +12,15 @@ pub const LOG_FRAMES: usize = 32;
 /// Two rectangles become one where that adds no more pixels than this: each costs a pass over the scene.
 const SLACK: i64 = 512;
 
-/// Where more shapes than this differ in a layer, the chart has scrolled: their common bounds are the damage.
-const MANY_SHAPES: usize = 400;
+/// Where more shapes than this differ in a layer, as after a scroll, their tiles are damaged.
+const MANY_SHAPES: usize = 96;
+/// In lists no longer than this, shapes that both have are found wherever they stand.
+const MATCHED_SHAPES: usize = 160;
+
+/// The width of a tile: a cache line of pixels, which is what moves between caches anyhow.
+const TILE_WIDTH: usize = 16;
+/// The height of a tile.
+const TILE_HEIGHT: usize = 16;
 
 /// A union of at most [`MAX_RECTS`] rectangles. They may overlap.
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,34 +104,183 @@ impl PartialEq for Damage {
 
 impl Eq for Damage {}
 
-/// What must be redrawn to turn the picture of `old` into the picture of `new`. Both must be of the same chart.
-///
-/// Layer by layer, shapes that both have at their beginning and at their end are left alone; of the rest, what was
-/// there and what is there now is damaged.
-pub fn diff(old: &Scene, new: &Scene) -> Damage {
-    let mut damage = Damage::none();
-    if old.bounds() != new.bounds() {
-        damage.add(new.bounds());
-        return damage;
-    }
-    for (old, new) in old.layers().iter().zip(new.layers()) {
-        if old.version.is_none() || old.version != new.version {
-            diff_layer(&old.list, &new.list, &mut damage);
-        }
-    }
-    damage
+/// Tiles of a frame, as a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tiles {
+    bounds: Rect,
+    /// Row by row, a bit for each tile; rows begin at a word.
+    words: Vec<u64>,
+    words_in_row: usize,
+    /// Around all tiles of the set.
+    reach: Rect,
 }
 
-fn diff_layer(old: &[Shape], new: &[Shape], damage: &mut Damage) {
+impl Tiles {
+    fn new(bounds: Rect) -> Self {
+        let words_in_row = usize::from(bounds.w).div_ceil(TILE_WIDTH).div_ceil(64);
+        let rows = usize::from(bounds.h).div_ceil(TILE_HEIGHT);
+        Self { bounds, words: vec![0; words_in_row * rows], words_in_row, reach: Rect::default() }
+    }
+
+    fn clear(&mut self) {
+        if !self.reach.is_empty() {
+            self.words.fill(0);
+            self.reach = Rect::default();
+        }
+    }
+
+    /// Adds the tiles that `rect` touches. It must lie in the frame.
+    fn add(&mut self, rect: &Rect) {
+        if rect.is_empty() {
+            return;
+        }
+        self.reach = self.reach.union(rect);
+        let columns = usize::from(rect.x) / TILE_WIDTH..=(rect.right() as usize - 1) / TILE_WIDTH;
+        for row in usize::from(rect.y) / TILE_HEIGHT..=(rect.bottom() as usize - 1) / TILE_HEIGHT {
+            for column in columns.clone() {
+                self.words[row * self.words_in_row + column / 64] |= 1 << (column % 64);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if !other.reach.is_empty() {
+            self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine |= theirs);
+            self.reach = self.reach.union(&other.reach);
+        }
+    }
+
+    /// Tiles that lie side by side, as one rectangle.
+    fn for_each_run(&self, mut each: impl FnMut(Rect)) {
+        if self.reach.is_empty() {
+            return;
+        }
+        let rows = usize::from(self.reach.y) / TILE_HEIGHT..=(self.reach.bottom() as usize - 1) / TILE_HEIGHT;
+        for row in rows {
+            let words = &self.words[row * self.words_in_row..][..self.words_in_row];
+            let mut begin = None;
+            for column in 0..=self.words_in_row * 64 {
+                let is_set = words.get(column / 64).is_some_and(|word| word >> (column % 64) & 1 == 1);
+                match (begin, is_set) {
+                    (None, true) => begin = Some(column),
+                    (Some(first), false) => {
+                        begin = None;
+                        let edge = |tile: usize, size: usize| (tile * size) as i32;
+                        let (left, right) = (edge(first, TILE_WIDTH), edge(column, TILE_WIDTH));
+                        let (top, bottom) = (edge(row, TILE_HEIGHT), edge(row + 1, TILE_HEIGHT));
+                        each(Rect::from_edges(left, top, right, bottom, self.bounds));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Which pixels changed, closely: what is drawn and copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    few: Damage,
+    tiles: Tiles,
+}
+
+impl Changes {
+    /// No pixel of a frame of this size.
+    pub fn none(width: u32, height: u32) -> Self {
+        let full = Damage::full(width, height);
+        Self { few: Damage::none(), tiles: Tiles::new(full.rects()[0]) }
+    }
+
+    /// Forgets all changes.
+    pub fn clear(&mut self) {
+        self.few = Damage::none();
+        self.tiles.clear();
+    }
+
+    /// Every pixel.
+    pub fn fill(&mut self) {
+        self.clear();
+        self.few.add(self.tiles.bounds);
+    }
+
+    /// Adds the pixels of `other`, which must be of a frame of the same size.
+    pub fn merge(&mut self, other: &Self) {
+        self.few.merge(&other.few);
+        self.tiles.merge(&other.tiles);
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.tiles.reach.is_empty()
+    }
+
+    /// The same in at most [`MAX_RECTS`] rectangles, which may cover more.
+    pub fn damage(&self) -> Damage {
+        let mut damage = self.few;
+        damage.add(self.tiles.reach);
+        damage
+    }
+
+    /// Calls `each` with rectangles that cover all changes. They may overlap, and there may be thousands.
+    pub fn for_each_rect(&self, mut each: impl FnMut(Rect)) {
+        let whole = self.few.rects().contains(&self.tiles.bounds);
+        self.few.rects().iter().copied().for_each(&mut each);
+        if !whole {
+            self.tiles.for_each_run(each);
+        }
+    }
+
+    /// How many pixels those rectangles have; where two overlap they count twice.
+    pub fn area(&self) -> u64 {
+        let mut area = 0;
+        self.for_each_rect(|rect| area += rect.area());
+        area
+    }
+}
+
+/// Adds to `changes` what must be redrawn to turn the picture of `old` into the picture of `new`. All must be of one
+/// size.
+///
+/// Layer by layer, shapes that both have in the same order are left alone; of the rest, what was there and what is
+/// there now has changed.
+pub fn diff(old: &Scene, new: &Scene, changes: &mut Changes) {
+    for (old, new) in old.layers().iter().zip(new.layers()) {
+        if old.version.is_none() || old.version != new.version {
+            diff_layer(&old.list, &new.list, changes);
+        }
+    }
+}
+
+fn diff_layer(old: &[Shape], new: &[Shape], changes: &mut Changes) {
     let same_front = old.iter().zip(new).take_while(|(old, new)| old == new).count();
     let (old, new) = (&old[same_front..], &new[same_front..]);
     let same_back = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
     let (old, new) = (&old[..old.len() - same_back], &new[..new.len() - same_back]);
-    if old.len() + new.len() > MANY_SHAPES {
-        let all = old.iter().chain(new).fold(Rect::default(), |all, shape| all.union(&shape.area));
-        damage.add(all);
-        return;
+    if old.len().max(new.len()) > MATCHED_SHAPES {
+        old.iter().chain(new).for_each(|shape| changes.tiles.add(&shape.area));
+    } else if old.len() + new.len() > MANY_SHAPES {
+        diff_in_order(old, new, &mut |shape: &Shape| changes.tiles.add(&shape.area));
+    } else {
+        diff_few(old, new, &mut changes.few);
     }
+}
+
+/// Calls `each` with every shape that is not in both lists. Those that are must stand in the same order.
+fn diff_in_order(old: &[Shape], new: &[Shape], each: &mut impl FnMut(&Shape)) {
+    let mut rest = old;
+    for shape in new {
+        match rest.iter().position(|other| other == shape) {
+            Some(place) => {
+                rest[..place].iter().for_each(&mut *each);
+                rest = &rest[place + 1..];
+            }
+            None => each(shape),
+        }
+    }
+    rest.iter().for_each(each);
+}
+
+fn diff_few(old: &[Shape], new: &[Shape], damage: &mut Damage) {
     // Most neighbours in a layer are neighbours on the chart, as the letters of a word.
     let mut run = Rect::default();
     let mut add = |rect: Rect| {
@@ -138,7 +294,7 @@ fn diff_layer(old: &[Shape], new: &[Shape], damage: &mut Damage) {
         // Shapes in the same place of equally long lists are painted in the same order.
         old.iter().zip(new).for_each(|(old, new)| diff_shape(old, new, &mut add));
     } else {
-        old.iter().chain(new).for_each(|shape| add(shape.area));
+        diff_in_order(old, new, &mut |shape: &Shape| add(shape.area));
     }
     damage.add(run);
 }
@@ -177,44 +333,49 @@ fn growth(a: &Rect, b: &Rect) -> i64 {
     a.union(b).area() as i64 - (a.area() + b.area()) as i64
 }
 
-/// The damage of recent frames, by frame number: what a buffer that holds an older frame must catch up on.
+/// The changes of recent frames, by frame number: what a buffer that holds an older frame must catch up on.
 #[derive(Debug, Clone)]
 pub struct DamageLog {
-    full: Damage,
     /// Frame `n` is in place `n % LOG_FRAMES`.
-    frames: [Damage; LOG_FRAMES],
+    frames: Vec<Changes>,
     newest: u64,
     /// How many frames up to the newest are known.
     known: u64,
+    /// What was asked for last.
+    since: Changes,
 }
 
 impl DamageLog {
     /// An empty log for frames of this size in pixels.
     pub fn new(width: u32, height: u32) -> Self {
-        Self { full: Damage::full(width, height), frames: [Damage::none(); LOG_FRAMES], newest: 0, known: 0 }
+        let since = Changes::none(width, height);
+        Self { frames: vec![since.clone(); LOG_FRAMES], newest: 0, known: 0, since }
     }
 
-    /// Notes that `damage` leads from frame `number - 1` to frame `number`. If the number does not follow the last
+    /// Notes that `changes` lead from frame `number - 1` to frame `number`. If the number does not follow the last
     /// one, what was known before is forgotten.
-    pub fn record(&mut self, number: u64, damage: &Damage) {
+    pub fn record(&mut self, number: u64, changes: &Changes) {
         let follows = self.known > 0 && self.newest.checked_add(1) == Some(number);
         self.known = if follows { (self.known + 1).min(LOG_FRAMES as u64) } else { 1 };
         self.newest = number;
-        self.frames[(number % LOG_FRAMES as u64) as usize] = *damage;
+        let frame = &mut self.frames[(number % LOG_FRAMES as u64) as usize];
+        frame.clear();
+        frame.merge(changes);
     }
 
-    /// What a buffer that holds frame `number` must copy to hold the newest; everything if that is not known.
-    pub fn since(&self, number: u64) -> Damage {
-        let Some(missed) =
-            self.newest.checked_sub(number).filter(|missed| *missed <= self.known && self.known > 0)
-        else {
-            return self.full;
+    /// What a buffer that holds frame `number` must copy to hold the newest; everything if that is not known, or if it
+    /// holds none.
+    pub fn since(&mut self, number: Option<u64>) -> &Changes {
+        let missed = number.and_then(|number| self.newest.checked_sub(number));
+        let Some(missed) = missed.filter(|missed| *missed <= self.known && self.known > 0) else {
+            self.since.fill();
+            return &self.since;
         };
-        let mut damage = Damage::none();
+        self.since.clear();
         for frame in self.newest - missed..self.newest {
-            damage.merge(&self.frames[((frame + 1) % LOG_FRAMES as u64) as usize]);
+            self.since.merge(&self.frames[((frame + 1) % LOG_FRAMES as u64) as usize]);
         }
-        damage
+        &self.since
     }
 }
 
@@ -253,40 +414,63 @@ mod tests {
             let mut log = DamageLog::new(300, 300);
             let at = |index: usize| start + index as u64;
             for (index, rect) in frames.iter().enumerate() {
-                let mut damage = Damage::none();
-                damage.add(*rect);
-                log.record(at(index), &damage);
+                let mut changes = Changes::none(300, 300);
+                if index % 3 == 0 { changes.tiles.add(rect) } else { changes.few.add(*rect) }
+                log.record(at(index), &changes);
             }
             let newest = at(frames.len() - 1);
             for age in 0..100u64 {
                 let Some(held) = newest.checked_sub(age) else { break };
-                let since = log.since(held);
+                let since = log.since(Some(held));
                 let is_known = age <= LOG_FRAMES as u64 && held >= start - 1;
                 if !is_known {
-                    prop_assert_eq!(since, Damage::full(300, 300));
+                    prop_assert_eq!(since.damage(), Damage::full(300, 300));
                     continue;
                 }
                 for (index, rect) in frames.iter().enumerate() {
                     if at(index) > held && !rect.is_empty() {
-                        prop_assert!(since.rects().iter().any(|held| held.contains(rect)) );
+                        let mut left = rect.area();
+                        since.for_each_rect(|held| left = left.saturating_sub(held.intersect(rect).area()));
+                        prop_assert_eq!(left, 0);
                     }
                 }
                 if age == 0 {
                     prop_assert!(since.is_empty());
                 }
             }
-            prop_assert_eq!(log.since(newest + 1), Damage::full(300, 300));
+            prop_assert_eq!(log.since(Some(newest + 1)).damage(), Damage::full(300, 300));
+            prop_assert_eq!(log.since(None).damage(), Damage::full(300, 300));
         }
     }
 
     #[test]
     fn a_skipped_number_makes_older_frames_unknown() {
         let mut log = DamageLog::new(10, 10);
-        log.record(1, &Damage::none());
-        log.record(2, &Damage::none());
-        assert!(log.since(1).is_empty());
-        log.record(4, &Damage::none());
-        assert!(log.since(3).is_empty());
-        assert_eq!(log.since(2).area(), 100);
+        let none = Changes::none(10, 10);
+        log.record(1, &none);
+        log.record(2, &none);
+        assert!(log.since(Some(1)).is_empty());
+        log.record(4, &none);
+        assert!(log.since(Some(3)).is_empty());
+        assert_eq!(log.since(Some(2)).area(), 100);
+    }
+
+    #[test]
+    fn tiles_cover_what_was_added_and_little_more() {
+        let mut tiles = Tiles::new(Rect::new(0, 0, 1_933, 77));
+        for rect in [Rect::new(1_930, 70, 3, 7), Rect::new(0, 0, 1, 1), Rect::new(1_000, 15, 60, 2)] {
+            tiles.add(&rect);
+        }
+        let mut runs = Vec::new();
+        tiles.for_each_run(|run| runs.push(run));
+        assert_eq!(
+            runs,
+            [
+                Rect::new(0, 0, 16, 16),
+                Rect::new(992, 0, 80, 16),
+                Rect::new(992, 16, 80, 16),
+                Rect::new(1_920, 64, 13, 13)
+            ]
+        );
     }
 }

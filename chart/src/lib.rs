@@ -11,7 +11,7 @@
 //! - Updates in a steady state do not allocate. No function reads a clock or a file, but for the time zones.
 //!
 //! ```
-//! use chart::{Chart, Settings, Theme};
+//! use chart::{Chart, Look, Settings, Theme};
 //! use market::{Candle, CandleState, Timeframe};
 //!
 //! let mut chart = Chart::new(Settings {
@@ -23,6 +23,8 @@
 //!     timeframe: Timeframe::M1,
 //!     price_digits: 2,
 //!     qty_digits: 5,
+//!     history: 2_000,
+//!     look: Look::default(),
 //! })?;
 //! let damage = chart.update(&[Candle::empty(0, CandleState::Quiet, Some(6183763))]);
 //! assert!(!damage.is_empty());
@@ -30,10 +32,12 @@
 //! # Ok::<(), chart::ChartError>(())
 //! ```
 
+mod bars;
 mod chart;
 pub mod damage;
 mod frame;
 mod layout;
+mod marks;
 mod number;
 mod palette;
 pub mod png;
@@ -41,10 +45,16 @@ pub mod raster;
 mod scale;
 pub mod scene;
 mod settings;
+mod studies;
 pub mod text;
 mod time_axis;
+mod view;
 
 pub use chart::Chart;
-pub use damage::{Damage, DamageLog};
+pub use damage::{Changes, Damage, DamageLog};
 pub use frame::{Frame, MAX_SIZE, Rect};
-pub use settings::{ChartError, Settings, Theme, ThemeError};
+pub use marks::{MAX_MARKERS, MAX_PRICE_LINES, MAX_TITLE_BYTES, Marker, MarkerPlace, MarkerShape, PriceLine};
+pub use settings::{
+    ChartError, Color, Colors, Look, MAX_STUDIES, NameError, PriceScale, SeriesKind, Settings, Theme,
+};
+pub use view::{MAX_WIDTH, Right, View, Zoom};

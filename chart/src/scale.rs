@@ -1,8 +1,6 @@
 //! From prices and volumes to rows, and round numbers for the axes. All in integers.
 
-use market::Candle;
-
-/// Where prices are on the axis: `low < high`, in price units. Wider than an `i64` since it has headroom.
+/// What an axis shows: `low < high`, in its own units. Wider than an `i64` since it has headroom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub low: i128,
@@ -12,30 +10,15 @@ pub(crate) struct Range {
 /// Headroom above and below the bars, as a percentage of their span: what a new range gets, ...
 const HEADROOM: i128 = 8;
 /// ... and the least and the most with which a range is kept, so that not every new high moves the whole picture.
-const KEPT_HEADROOM: core::ops::RangeInclusive<i128> = 5..=12;
+const KEPT_HEADROOM: core::ops::RangeInclusive<i128> = 2..=18;
 /// The span of the axis is at least this many ticks.
 const LEAST_TICKS: i128 = 4;
 
 impl Range {
-    /// The lowest and the highest price of `bars`.
-    pub(crate) fn of(bars: &[Candle]) -> Option<(i64, i64)> {
-        let prices = bars.iter().filter_map(|bar| bar.ohlc);
-        prices.fold(None, |found, ohlc| {
-            // All four: a candle from elsewhere may have its open or close outside low and high.
-            let low = ohlc.low.min(ohlc.high).min(ohlc.open).min(ohlc.close);
-            let high = ohlc.high.max(ohlc.low).max(ohlc.open).max(ohlc.close);
-            Some(
-                found.map_or((low, high), |(lowest, highest): (i64, i64)| {
-                    (lowest.min(low), highest.max(high))
-                }),
-            )
-        })
-    }
-
     /// A range that shows `low..=high` with headroom: `kept` where that still does. `tick` is the smallest step
-    /// between prices that is shown.
-    pub(crate) fn fit((low, high): (i64, i64), tick: i128, kept: Option<Self>) -> Self {
-        let (mut low, mut high) = (i128::from(low), i128::from(high));
+    /// that is shown.
+    pub(crate) fn fit((low, high): (i128, i128), tick: i128, kept: Option<Self>) -> Self {
+        let (mut low, mut high) = (low, high);
         let positive = low >= 0;
         let lacking = LEAST_TICKS * tick - (high - low);
         if lacking > 0 {
@@ -59,7 +42,7 @@ impl Range {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows {
     high: i128,
-    /// The span in units of 2^`shift`: below 2^48, so that a product with the height fits in 64 bits.
+    /// The span in units of 2^`shift`: below 2^40, so that a product with the height in 512ths fits in 64 bits.
     span: u64,
     shift: u32,
     top: i32,
@@ -71,7 +54,7 @@ impl Rows {
     /// `range.high` is on row `top`, `range.low` on row `bottom`.
     pub(crate) fn new(range: Range, top: i32, bottom: i32) -> Self {
         let span = range.high.abs_diff(range.low).max(1);
-        let shift = (128 - span.leading_zeros()).saturating_sub(48);
+        let shift = (128 - span.leading_zeros()).saturating_sub(40);
         Self {
             high: range.high,
             span: (span >> shift) as u64,
@@ -84,10 +67,42 @@ impl Rows {
     /// The row of `value`, rounded to the nearest; of a value beyond the range, the row at that end.
     #[inline]
     pub(crate) fn row(&self, value: i128) -> i32 {
-        let below = if value >= self.high { 0 } else { self.high.abs_diff(value) >> self.shift };
-        let below = (below.min(self.span.into())) as u64;
-        self.top + ((below * self.height * 2 + self.span) / (2 * self.span)) as i32
+        self.top + ((self.below(value) * self.height * 2 + self.span) / (2 * self.span)) as i32
     }
+
+    /// The same in 256ths of a row. The middle of row 0 is 128.
+    #[inline]
+    pub(crate) fn fine_row(&self, value: i128) -> i32 {
+        let fine = (self.below(value) * self.height * 2 * 256 + self.span) / (2 * self.span);
+        (self.top << 8) + 128 + fine as i32
+    }
+
+    /// How far `value` is below the highest, in units of the span.
+    #[inline]
+    fn below(&self, value: i128) -> u64 {
+        let below = if value >= self.high { 0 } else { self.high.abs_diff(value) >> self.shift };
+        below.min(self.span.into()) as u64
+    }
+}
+
+/// Binary places of a logarithm.
+const LOG_PLACES: u32 = 32;
+
+/// The logarithm to base 2 of `value`, in units of 2^-32, rounded down to within a few units. In integers, so that it is
+/// the same on every machine. `value` must be above zero.
+pub(crate) fn log2(value: u64) -> i128 {
+    let whole = value.ilog2();
+    // From 2^63 to below 2^64: one to below two.
+    let mut rest = value << value.leading_zeros();
+    let mut log = u64::from(whole);
+    for _ in 0..LOG_PLACES {
+        // Squaring doubles the logarithm: its next binary place is whether that reaches two.
+        let square = u128::from(rest) * u128::from(rest);
+        let reaches_two = square >> 127 == 1;
+        log = log << 1 | u64::from(reaches_two);
+        rest = (if reaches_two { square >> 64 } else { square >> 63 }) as u64;
+    }
+    log.into()
 }
 
 /// The smallest of 1, 2, 2.5 and 5 times a power of ten times `tick` that is at least `least` and a whole number of
@@ -174,18 +189,27 @@ mod tests {
             let row = Rows::new(Range { low, high }, 7, 7 + height).row(value);
             let exact = 7.0 + (high - value) as f64 / (high - low) as f64 * f64::from(height);
             prop_assert!((f64::from(row) - exact).abs() < 0.51, "{} for {}", row, exact);
+            let fine = Rows::new(Range { low, high }, 7, 7 + height).fine_row(value);
+            prop_assert!((f64::from(fine - 128) / 256.0 - exact).abs() < 0.01, "{} for {}", fine, exact);
         }
 
         #[test]
-        fn the_headroom_is_five_to_twelve_percent(low in 0..1_000_000_000i64, span in 100..1_000_000i64, drift in -40_000..40_000i64) {
+        fn logarithms_are_right(value in 1..u64::MAX) {
+            let exact = (value as f64).log2() * f64::from(1u32 << 16) * f64::from(1u32 << 16);
+            prop_assert!((log2(value) as f64 - exact).abs() < 64.0, "{} for {}", log2(value), exact);
+            prop_assert!(log2(value) <= log2(value + 1));
+        }
+
+        #[test]
+        fn the_headroom_is_two_to_eighteen_percent(low in 0..1_000_000_000i64, span in 100..1_000_000i64, drift in -40_000..40_000i64) {
             let low = low + 1_000_000;
-            let first = Range::fit((low, low + span), 1, None);
-            let data = (low, low + span + drift.max(1 - span));
+            let first = Range::fit((low.into(), (low + span).into()), 1, None);
+            let data = (i128::from(low), i128::from(low + span + drift.max(1 - span)));
             let range = Range::fit(data, 1, Some(first));
-            let width = i128::from(data.1 - data.0).max(LEAST_TICKS);
+            let width = (data.1 - data.0).max(LEAST_TICKS);
             if width < 100 { return Ok(()); }
-            for room in [range.high - i128::from(data.1), i128::from(data.0) - range.low] {
-                prop_assert!(room * 100 >= width * 5 - 100 && room * 100 <= width * 12, "{} of {}", room, width);
+            for room in [range.high - data.1, data.0 - range.low] {
+                prop_assert!(room * 100 >= width * 2 - 100 && room * 100 <= width * 18, "{} of {}", room, width);
             }
         }
     }
@@ -194,15 +218,16 @@ mod tests {
     fn a_range_is_kept_while_it_fits() {
         let first = Range::fit((1_000, 2_000), 1, None);
         assert_eq!(first, Range { low: 920, high: 2_080 });
-        assert_eq!(Range::fit((1_000, 2_020), 1, Some(first)), first);
-        assert_ne!(Range::fit((1_000, 2_060), 1, Some(first)), first);
-        assert_ne!(Range::fit((1_000, 1_900), 1, Some(first)), first);
+        assert_eq!(Range::fit((1_000, 2_050), 1, Some(first)), first);
+        assert_eq!(Range::fit((1_000, 1_920), 1, Some(first)), first);
+        assert_ne!(Range::fit((1_000, 2_070), 1, Some(first)), first);
+        assert_ne!(Range::fit((1_000, 1_880), 1, Some(first)), first);
     }
 
     #[test]
     fn equal_prices_still_have_a_span() {
         assert_eq!(Range::fit((1, 1), 1, None), Range { low: 0, high: 3 });
-        let top = Range::fit((i64::MAX, i64::MAX), 1, None);
+        let top = Range::fit((i64::MAX.into(), i64::MAX.into()), 1, None);
         assert!(top.low < top.high);
     }
 

@@ -108,9 +108,6 @@ pub const LAYERS: usize = 12;
 /// Every so many shapes have their common bounds noted, so that drawing a small clip skips most of a layer.
 const GROUP: usize = 32;
 
-/// Two wicks, a body, its inside, and the volume.
-const MOST_SHAPES_OF_A_BAR: usize = 5;
-
 /// A picture yet to be drawn.
 #[derive(Debug, Clone)]
 pub struct Scene {
@@ -138,15 +135,17 @@ impl Shapes {
 }
 
 impl Scene {
-    /// A scene without shapes, with room for the picture of so many bars: nothing is allocated later.
-    pub(crate) fn new(bounds: Rect, atlas: &'static Atlas, bars: usize) -> Self {
+    /// A scene without shapes, with room for so many in the layers that the bars fill: nothing is allocated later.
+    pub(crate) fn new(bounds: Rect, atlas: &'static Atlas, shapes: usize) -> Self {
         let mut layers: [Shapes; LAYERS] = Default::default();
-        for (layer, shapes) in Layer::ALL.into_iter().zip(&mut layers) {
+        let rows_and_columns = usize::from(bounds.w) + usize::from(bounds.h);
+        for (layer, list) in Layer::ALL.into_iter().zip(&mut layers) {
             let room = match layer {
-                Layer::Series => MOST_SHAPES_OF_A_BAR * bars,
-                // Grid lines, labels and marks: fewer than one for each bar, and a few on each row of text.
-                _ => bars + 1_024 + 2 * usize::from(bounds.h),
+                Layer::Series | Layer::Fill => shapes,
+                // Grid lines, labels and marks: fewer than one for each pixel across, and a few on each row of text.
+                _ => 1_024 + 2 * rows_and_columns,
             };
+            let shapes = list;
             shapes.list.reserve_exact(room);
             shapes.groups.reserve_exact(room.div_ceil(GROUP));
         }
@@ -197,6 +196,12 @@ impl Scene {
             layer.version = Some(version);
         }
         kept
+    }
+
+    /// Clears a layer, to receive the shapes of this version.
+    pub(crate) fn renew(&mut self, layer: Layer, version: u64) {
+        self.layers[layer as usize].clear();
+        self.layers[layer as usize].version = Some(version);
     }
 
     /// Adds an area painted all over.

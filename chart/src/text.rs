@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 pub(crate) const MAX_SCALE: u16 = 4;
 
 /// Characters beyond Latin-1 that have a glyph.
-const SIGNS: [char; 9] = ['…', '−', '–', '—', '•', '€', '₿', '≈', '→'];
+const SIGNS: [char; 13] = ['…', '−', '–', '—', '•', '€', '₿', '≈', '→', '▲', '▼', '●', '■'];
 /// Printable ASCII, the upper half of Latin-1, and the signs.
 const GLYPHS_PER_FACE: usize = 95 + 96 + SIGNS.len();
 
@@ -20,15 +20,18 @@ pub(crate) enum Face {
     Small = 12,
     /// The title.
     Large = 15,
+    /// The watermark.
+    Huge = 64,
 }
 
-const FACES: [Face; 2] = [Face::Small, Face::Large];
+const FACES: [Face; 3] = [Face::Small, Face::Large, Face::Huge];
 
 impl Face {
     const fn number(self) -> usize {
         match self {
             Self::Small => 0,
             Self::Large => 1,
+            Self::Huge => 2,
         }
     }
 }

@@ -7,7 +7,7 @@
 use core::fmt::Write;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil::DateTime};
-use market::{Candle, Timeframe};
+use market::Timeframe;
 
 /// The largest unit of local time in which two moments differ. Each unit divides the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,11 +86,11 @@ impl Weight {
     }
 }
 
-/// A bar that may have a label.
+/// A column that may have a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The bar's place among those shown.
-    pub bar: usize,
+    /// The column's place among those shown.
+    pub column: usize,
     pub weight: Weight,
     local: DateTime,
 }
@@ -116,39 +116,69 @@ impl Mark {
     }
 }
 
-/// The labels of the bars shown. Worked out anew only when their times change.
+/// The labels of the columns shown. Worked out anew only when their times change.
 #[derive(Debug, Default)]
 pub(crate) struct TimeAxis {
     times_ms: Vec<i64>,
+    /// The local times of those, and those of the last time.
+    local: Vec<Option<DateTime>>,
+    before: Vec<Option<DateTime>>,
     spacing: usize,
+    level: u8,
     marks: Vec<Mark>,
     chosen: Vec<Mark>,
 }
 
 impl TimeAxis {
-    /// Makes room for so many bars, so that nothing is allocated later.
-    pub(crate) fn reserve(&mut self, bars: usize) {
-        self.times_ms.reserve_exact(bars);
-        self.marks.reserve_exact(bars);
-        self.chosen.reserve_exact(bars);
+    /// Makes room for so many columns, so that nothing is allocated later.
+    pub(crate) fn reserve(&mut self, columns: usize) {
+        self.times_ms.reserve_exact(columns);
+        self.local.reserve_exact(columns);
+        self.before.reserve_exact(columns);
+        self.marks.reserve_exact(columns);
+        self.chosen.reserve_exact(columns);
     }
 
-    /// Chooses the labels of `bars`. Two labels are at least `spacing` bars apart.
-    pub(crate) fn update(&mut self, bars: &[Candle], zone: &TimeZone, timeframe: Timeframe, spacing: usize) {
-        let times = || bars.iter().map(|bar| bar.open_ms);
-        if self.spacing == spacing && times().eq(self.times_ms.iter().copied()) {
+    /// Chooses the labels of columns that begin at `times`, each of 2^`level` bars. Two labels are at least `spacing`
+    /// columns apart.
+    pub(crate) fn update(
+        &mut self,
+        times: impl Iterator<Item = i64> + Clone,
+        zone: &TimeZone,
+        timeframe: Timeframe,
+        spacing: usize,
+        level: u8,
+    ) {
+        if self.spacing == spacing && self.level == level && times.clone().eq(self.times_ms.iter().copied()) {
             return;
         }
-        self.spacing = spacing;
-        self.times_ms.clear();
-        self.times_ms.extend(times());
+        (self.spacing, self.level) = (spacing, level);
+        self.localise(times, zone);
         self.weigh(zone, timeframe);
         self.choose(timeframe);
     }
 
-    /// The bars with a label, in no particular order.
+    /// The columns with a label, in no particular order.
     pub(crate) fn labels(&self) -> &[Mark] {
         &self.chosen
+    }
+
+    /// Works out local times, but for those that are known from the last time: time zones are slow.
+    fn localise(&mut self, times: impl Iterator<Item = i64> + Clone, zone: &TimeZone) {
+        core::mem::swap(&mut self.local, &mut self.before);
+        self.local.clear();
+        let first = times.clone().next();
+        let known = first.and_then(|first| self.times_ms.iter().position(|time| *time == first));
+        if let Some(known) = known {
+            let both = self.times_ms[known..].iter().zip(times.clone());
+            let same = both.take_while(|(old, new)| **old == *new).count();
+            self.local.extend_from_slice(&self.before[known..known + same]);
+        }
+        self.times_ms.clear();
+        self.times_ms.extend(times);
+        for time_ms in &self.times_ms[self.local.len()..] {
+            self.local.push(local_time(*time_ms, zone));
+        }
     }
 
     fn weigh(&mut self, zone: &TimeZone, timeframe: Timeframe) {
@@ -157,24 +187,24 @@ impl TimeAxis {
             Timestamp::from_millisecond(*first).ok()?;
             local_time(timeframe.open_ms(first - 1), zone)
         });
-        for (bar, time_ms) in self.times_ms.iter().enumerate() {
-            let local = local_time(*time_ms, zone);
-            if let (Some(before), Some(local)) = (before, local) {
-                self.marks.push(Mark { bar, weight: Weight::between(before, local), local });
+        for (column, local) in self.local.iter().enumerate() {
+            if let (Some(before), Some(local)) = (before, *local) {
+                self.marks.push(Mark { column, weight: Weight::between(before, local), local });
             }
-            before = local;
+            before = *local;
         }
     }
 
     /// Of the units below a day, only those are used whose marks are all far enough apart: evenly spaced labels are
     /// easier to read than many.
     fn choose(&mut self, timeframe: Timeframe) {
-        let least_ms = timeframe.len_ms().map_or(0, |len| len * self.spacing as i64);
+        let len_ms = timeframe.len_ms().map_or(0, |len| len << self.level);
+        let least_ms = len_ms.saturating_mul(self.spacing as i64);
         self.marks.retain(|mark| mark.weight.len_ms().is_none_or(|len| len >= least_ms));
-        self.marks.sort_unstable_by_key(|mark| (core::cmp::Reverse(mark.weight), mark.bar));
+        self.marks.sort_unstable_by_key(|mark| (core::cmp::Reverse(mark.weight), mark.column));
         self.chosen.clear();
         for mark in &self.marks {
-            if self.chosen.iter().all(|chosen| chosen.bar.abs_diff(mark.bar) >= self.spacing) {
+            if self.chosen.iter().all(|chosen| chosen.column.abs_diff(mark.column) >= self.spacing) {
                 self.chosen.push(*mark);
             }
         }
@@ -184,6 +214,20 @@ impl TimeAxis {
 /// The wall clock's time in `zone`; none beyond the calendar's years −9999 to 9999.
 fn local_time(time_ms: i64, zone: &TimeZone) -> Option<DateTime> {
     Timestamp::from_millisecond(time_ms).ok().map(|time| zone.to_datetime(time))
+}
+
+/// Adds the whole local time at `time_ms`, as `2026-11-20 07:01`; for bars of a day or more without the time of day.
+/// Adds nothing beyond the calendar.
+pub(crate) fn push_moment(text: &mut String, time_ms: i64, zone: &TimeZone, timeframe: Timeframe) {
+    let Some(t) = local_time(time_ms, zone) else { return };
+    // Writing to a String does not fail.
+    let _ = write!(text, "{:04}-{:02}-{:02}", t.year(), t.month(), t.day());
+    if timeframe < Timeframe::D1 {
+        let _ = write!(text, " {:02}:{:02}", t.hour(), t.minute());
+    }
+    if timeframe < Timeframe::M1 {
+        let _ = write!(text, ":{:02}", t.second());
+    }
 }
 
 /// Adds the short name that `zone` has at `time_ms`, as `CET`. Adds nothing beyond the calendar.
@@ -196,7 +240,6 @@ pub(crate) fn push_zone(text: &mut String, time_ms: i64, zone: &TimeZone) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use market::CandleState;
     use proptest::prelude::*;
 
     const HOUR_MS: i64 = 3_600_000;
@@ -213,12 +256,10 @@ mod tests {
         let zone = TimeZone::get(zone).unwrap();
         let start = start.parse::<DateTime>().unwrap().to_zoned(zone.clone()).unwrap();
         let start_ms = start.timestamp().as_millisecond();
-        let bars: Vec<_> =
-            (0..count).map(|i| Candle::empty(start_ms + i * step_ms, CandleState::Gap, None)).collect();
         let mut axis = TimeAxis::default();
-        axis.update(&bars, &zone, timeframe, spacing);
+        axis.update((0..count).map(|i| start_ms + i * step_ms), &zone, timeframe, spacing, 0);
         let mut chosen = axis.labels().to_vec();
-        chosen.sort_by_key(|mark| mark.bar);
+        chosen.sort_by_key(|mark| mark.column);
         let text = |mark: &Mark| {
             let mut text = String::new();
             mark.push_label(&mut text, timeframe);
@@ -279,12 +320,17 @@ mod tests {
     proptest! {
         #[test]
         fn labels_keep_their_distance(start in any::<i64>(), step in 1..100_000_000i64, spacing in 1..50usize) {
-            let bars: Vec<_> = (0..300)
-                .map(|i| Candle::empty(start.saturating_add(i * step), CandleState::Gap, None))
-                .collect();
+            let times = |from: i64| (from..from + 300).map(move |i| start.saturating_add(i * step));
             let mut axis = TimeAxis::default();
-            axis.update(&bars, &TimeZone::UTC, Timeframe::M1, spacing);
-            let mut places: Vec<_> = axis.labels().iter().map(|mark| mark.bar).collect();
+            axis.update(times(0), &TimeZone::UTC, Timeframe::M1, spacing, 0);
+            // What is known from before is what would be worked out anew.
+            for from in [3, 5, 1, 400] {
+                axis.update(times(from), &TimeZone::UTC, Timeframe::M1, spacing, 0);
+                let mut anew = TimeAxis::default();
+                anew.update(times(from), &TimeZone::UTC, Timeframe::M1, spacing, 0);
+                prop_assert_eq!(axis.labels(), anew.labels());
+            }
+            let mut places: Vec<_> = axis.labels().iter().map(|mark| mark.column).collect();
             places.sort_unstable();
             prop_assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= spacing));
         }

@@ -120,7 +120,7 @@ proptest! {
     ) {
         let mut chart = Chart::new(settings(width, height, Theme::Dark)).unwrap();
         chart.update(&walk(300, seed));
-        let shapes = chart.scene().layer(Layer::Series);
+        let shapes: Vec<_> = chart.scene().layer(Layer::Series).to_vec();
         let body = shapes.iter().map(|shape| shape.area.w).max().unwrap_or(0);
         for (index, shape) in shapes.iter().enumerate() {
             for other in &shapes[..index] {
@@ -159,7 +159,7 @@ proptest! {
         }
         let mut chart = Chart::new(settings).unwrap();
         chart.update(&bars);
-        let glyphs: Vec<_> = [Layer::Axes, Layer::Price]
+        let glyphs: Vec<_> = [Layer::Axes, Layer::Ticks, Layer::Price]
             .into_iter()
             .flat_map(|layer| chart.scene().layer(layer))
             .filter(|shape| matches!(shape.paint, Paint::Glyph(_)))
@@ -191,8 +191,10 @@ proptest! {
     ) {
         let title = title.clone();
         let time_zone = TimeZone::get("America/New_York").unwrap();
-        let settings =
-            Settings { width, height, theme: Theme::Dark, time_zone, title, timeframe, price_digits, qty_digits };
+        let (history, look) = (100, chart::Look::default());
+        let settings = Settings {
+            width, height, theme: Theme::Dark, time_zone, title, timeframe, price_digits, qty_digits, history, look,
+        };
         let mut chart = Chart::new(settings).unwrap();
         prop_assert!(chart.visible_bars() >= 1);
         chart.update(&bars);

@@ -158,6 +158,12 @@ impl VolumeProfile {
         (self.occupied, self.total) = (None, Traded::default());
     }
 
+    /// Empties it, and goes on with bins of `size` price units (at least one).
+    pub fn reset(&mut self, size: i64) {
+        self.clear();
+        self.size = size.max(1);
+    }
+
     /// Adds a trade to its price's bin.
     pub fn add_trade(&mut self, trade: &Trade) -> Result<(), ProfileError> {
         let qty = i128::from(trade.qty.max(0));

@@ -1,40 +1,42 @@
-//! The background: grid, borders, the labels of the axes, and the hatching of gaps.
+//! The grid, borders, the labels of the axes, and the hatching of gaps.
 
-use super::View;
+use super::{View, legend, studies};
 use crate::Rect;
 use crate::number;
 use crate::scene::{Layer, Paint, Shape};
 use crate::time_axis::{self, TimeAxis, Weight};
 use market::CandleState;
 
-/// Draws everything that lies behind the bars, and the axes.
+/// Draws everything that lies behind the bars, and the axes, but for the price labels.
 pub(super) fn draw(view: &mut View<'_>, times: &TimeAxis) {
-    view.scene.solid(Layer::Background, view.panes.frame, view.palette.background);
     gaps(view);
     time_axis(view, times);
-    price_axis(view);
+    price_grid(view);
     volume_axis(view);
+    for index in 0..view.input.studies.list().len() {
+        studies::draw_axis(view, index);
+    }
     borders(view);
     zone(view);
 }
 
 /// Hatches the slots in which the feed was not proven alive.
 fn gaps(view: &mut View<'_>) {
-    let is_gap = |bar: usize| view.bars[bar].state == CandleState::Gap;
+    let is_gap = |column: usize| view.columns[column].state == CandleState::Gap;
     let s = view.m.scale as u8;
     let paint = Paint::Hatch { period: 6 * s, width: s };
     let plot = view.panes.plot;
-    let mut bar = 0;
-    while bar < view.bars.len() {
-        if !is_gap(bar) {
-            bar += 1;
+    let mut column = 0;
+    while column < view.columns.len() {
+        if !is_gap(column) {
+            column += 1;
             continue;
         }
-        let first = bar;
-        while bar < view.bars.len() && is_gap(bar) {
-            bar += 1;
+        let first = column;
+        while column < view.columns.len() && is_gap(column) {
+            column += 1;
         }
-        let (left, right) = (view.slots.slot(first), view.slots.slot(bar));
+        let (left, right) = (view.slots.slot(first), view.slots.slot(column));
         let area = Rect::from_edges(left, view.panes.price.y.into(), right, plot.bottom(), plot);
         view.scene.push(Layer::Grid, Shape { area, color: view.palette.hatch, paint });
     }
@@ -44,32 +46,48 @@ fn time_axis(view: &mut View<'_>, times: &TimeAxis) {
     let (plot, axis, line) = (view.panes.plot, view.panes.times, view.m.scale_px);
     let middle = i32::from(axis.y) + i32::from(axis.h) / 2;
     for mark in times.labels() {
-        let left = view.slots.wick(mark.bar);
+        let left = view.slots.wick(mark.column);
         let area = Rect::from_edges(left, plot.y.into(), left + line, plot.bottom(), plot);
         view.scene.solid(Layer::Grid, area, view.palette.grid);
         view.write(|text| mark.push_label(text, view.settings.timeframe));
-        let x = view.slots.middle(mark.bar) - view.text_width() / 2;
+        let x = view.slots.middle(mark.column) - view.text_width() / 2;
         let color = if mark.weight >= Weight::Day { view.palette.strong } else { view.palette.text };
         view.put(Layer::Axes, color, (x, middle), axis);
     }
 }
 
-fn price_axis(view: &mut View<'_>) {
+fn price_grid(view: &mut View<'_>) {
     let Some(prices) = view.prices else { return };
     let pane = view.panes.price;
-    let covered = super::legend::price_label(view);
-    for price in prices.ticks(&pane, view.m.label_rows) {
-        let row = prices.rows.row(price);
-        grid_row(view, pane, row);
-        view.write(|text| number::push_fixed(text, price, view.settings.price_digits, prices.shown_digits));
-        let label = tick_label(view, pane);
-        let half = view.m.label_rows / 5;
-        // A label that the last price's label would half cover is worse than none.
-        if covered.is_none_or(|covered| row + half <= i32::from(covered.y) || row - half >= covered.bottom())
-        {
-            view.put(Layer::Axes, view.palette.text, (label_x(view), row), label);
+    view.tick_rows.clear();
+    prices.label(&pane, view.m.label_rows, |_, row| {
+        view.tick_rows.push(row);
+        let area = Rect::from_edges(pane.x.into(), row, pane.right(), row + view.m.scale_px, pane);
+        view.scene.solid(Layer::Grid, area, view.palette.grid);
+    });
+}
+
+/// The row of the price label that the last price's label covers in part: worse than none.
+pub(super) fn hidden_tick(view: &View<'_>, covered: Option<Rect>) -> Option<i32> {
+    let (covered, half) = (covered?, view.m.label_rows / 5);
+    let rows = view.tick_rows.iter().copied();
+    rows.into_iter().find(|row| row + half > i32::from(covered.y) && row - half < covered.bottom())
+}
+
+/// Draws the labels of prices, but for the one on the row that is hidden.
+pub(super) fn draw_ticks(view: &mut View<'_>, hidden: Option<i32>) {
+    let Some(prices) = view.prices else { return };
+    let (pane, x) = (view.panes.price, label_x(view));
+    let label = tick_label(view, pane);
+    // Nor is a label drawn that a user's line would cover in part.
+    let lines = view.input.marks.lines.iter().map(|line| prices.row(line.price));
+    let apart = 2 * legend::half_label(view);
+    prices.label(&pane, view.m.label_rows, |price, row| {
+        if hidden != Some(row) && lines.clone().all(|line| (line - row).abs() >= apart) {
+            view.write(|text| prices.push(text, price));
+            view.put(Layer::Ticks, view.palette.text, (x, row), label);
         }
-    }
+    });
 }
 
 fn volume_axis(view: &mut View<'_>) {
@@ -78,7 +96,7 @@ fn volume_axis(view: &mut View<'_>) {
         return;
     }
     let volumes = view.volumes;
-    for volume in volumes.ticks(&pane, view.m.label_rows).filter(|volume| *volume > 0) {
+    for volume in volumes.ticks(&pane, view.m.label_rows, 1).filter(|volume| *volume > 0) {
         let row = volumes.rows.row(volume);
         grid_row(view, pane, row);
         view.write(|text| number::push_compact(text, volume, view.settings.qty_digits));
@@ -88,13 +106,13 @@ fn volume_axis(view: &mut View<'_>) {
 }
 
 /// A line of the grid across `pane`.
-fn grid_row(view: &mut View<'_>, pane: Rect, row: i32) {
+pub(super) fn grid_row(view: &mut View<'_>, pane: Rect, row: i32) {
     let area = Rect::from_edges(pane.x.into(), row, pane.right(), row + view.m.scale_px, pane);
     view.scene.solid(Layer::Grid, area, view.palette.grid);
 }
 
 /// Where the labels of a pane's vertical axis may stand.
-fn tick_label(view: &View<'_>, pane: Rect) -> Rect {
+pub(super) fn tick_label(view: &View<'_>, pane: Rect) -> Rect {
     let gutter = view.panes.gutter;
     Rect { x: gutter.x, w: gutter.w, ..pane }
 }
@@ -104,16 +122,27 @@ pub(super) fn label_x(view: &View<'_>) -> i32 {
     i32::from(view.panes.gutter.x) + view.m.pad
 }
 
+/// A label that covers the gutter on `row`, as near to it as the pane allows; `lines` lines high.
+pub(super) fn gutter_label(view: &View<'_>, row: i32, lines: i32) -> Rect {
+    let (gutter, pane) = (view.panes.gutter, view.panes.price);
+    let half = legend::half_label(view);
+    let height = 2 * half + 1 + (lines - 1) * legend::line_height(view);
+    let top = (row - half).min(pane.bottom() - height).max(pane.y.into());
+    let within = tick_label(view, pane);
+    Rect::from_edges(gutter.x.into(), top, gutter.right(), top + height, within)
+}
+
 /// Lines between the plot and its axes, and between the panes.
 fn borders(view: &mut View<'_>) {
     let (line, color) = (view.m.scale_px, view.palette.border);
-    let super::Panes { frame, plot, gutter, times, volume, .. } = view.panes;
-    let lines = [
-        (gutter, Rect::from_edges(gutter.x.into(), 0, i32::from(gutter.x) + line, frame.bottom(), frame)),
-        (times, Rect::from_edges(0, plot.bottom(), frame.right(), plot.bottom() + line, frame)),
-        (volume, Rect::from_edges(0, volume.y.into(), frame.right(), i32::from(volume.y) + line, frame)),
-    ];
-    for (_, area) in lines.into_iter().filter(|(pane, _)| !pane.is_empty()) {
+    let super::Panes { frame, plot, gutter, times, volume, studies, .. } = view.panes;
+    let above =
+        |pane: Rect| Rect::from_edges(0, pane.y.into(), frame.right(), i32::from(pane.y) + line, frame);
+    let beside = Rect::from_edges(gutter.x.into(), 0, i32::from(gutter.x) + line, frame.bottom(), frame);
+    let below = Rect::from_edges(0, plot.bottom(), frame.right(), plot.bottom() + line, frame);
+    let lines = [(gutter, beside), (times, below), (volume, above(volume))];
+    let panes = studies.into_iter().map(|pane| (pane, above(pane)));
+    for (_, area) in lines.into_iter().chain(panes).filter(|(pane, _)| !pane.is_empty()) {
         view.scene.solid(Layer::Axes, area, color);
     }
 }
@@ -121,7 +150,7 @@ fn borders(view: &mut View<'_>) {
 /// The time zone's name where the two axes meet.
 fn zone(view: &mut View<'_>) {
     let (gutter, times) = (view.panes.gutter, view.panes.times);
-    let Some(last) = view.bars.last() else { return };
+    let Some(last) = view.columns.last() else { return };
     view.write(|text| time_axis::push_zone(text, last.open_ms, &view.settings.time_zone));
     let corner = Rect { x: gutter.x, w: gutter.w, ..times };
     let middle = i32::from(times.y) + i32::from(times.h) / 2;

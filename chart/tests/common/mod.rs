@@ -1,7 +1,7 @@
 //! Candles to draw, the same on every run.
 #![allow(dead_code)] // Each test file uses some of it.
 
-use chart::{Frame, Settings, Theme, raster, scene::Scene};
+use chart::{Frame, Look, Settings, Theme, raster, scene::Scene};
 use jiff::tz::TimeZone;
 use market::{Candle, CandleState, Ohlc, Timeframe};
 
@@ -19,6 +19,8 @@ pub(crate) fn settings(width: u32, height: u32, theme: Theme) -> Settings {
         timeframe: Timeframe::M1,
         price_digits: 2,
         qty_digits: 5,
+        history: 2_000,
+        look: Look::default(),
     }
 }
 
@@ -38,7 +40,8 @@ impl Random {
 /// A bar with these prices and some volume.
 pub(crate) fn bar(open_ms: i64, state: CandleState, ohlc: Ohlc, volume: i64) -> Candle {
     let empty = Candle::empty(open_ms, state, None);
-    Candle { ohlc: Some(ohlc), volume: volume.into(), trades: 10, ..empty }
+    let (volume, bought) = (volume.into(), (volume / 2 + volume % 7_919).into());
+    Candle { ohlc: Some(ohlc), volume, taker_buy_volume: bought, trades: 10, ..empty }
 }
 
 /// A random walk of minute bars.
