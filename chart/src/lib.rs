@@ -53,7 +53,9 @@ mod view;
 pub use chart::Chart;
 pub use damage::{Changes, Damage, DamageLog};
 pub use frame::{Frame, MAX_SIZE, Rect};
-pub use marks::{MAX_MARKERS, MAX_PRICE_LINES, MAX_TITLE_BYTES, Marker, MarkerPlace, MarkerShape, PriceLine};
+pub use marks::{
+    MAX_MARKERS, MAX_PRICE_LINES, MAX_TITLE_BYTES, Marker, MarkerPlace, MarkerShape, PriceLine, Title,
+};
 pub use settings::{
     ChartError, Color, Colors, Look, MAX_STUDIES, NameError, PriceScale, SeriesKind, Settings, Theme,
 };

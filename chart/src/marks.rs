@@ -10,19 +10,50 @@ pub const MAX_MARKERS: usize = 512;
 /// The most bytes of a title; what is longer is cut.
 pub const MAX_TITLE_BYTES: usize = 24;
 
+/// A short text that needs no memory of its own, so that a mark can be set where nothing may be allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Title {
+    bytes: [u8; MAX_TITLE_BYTES],
+    len: u8,
+}
+
+impl Title {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        // It was cut between characters, so this is always a text.
+        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl From<&str> for Title {
+    /// The beginning of `text`, as far as there is room for whole characters.
+    fn from(text: &str) -> Self {
+        let len = text.floor_char_boundary(MAX_TITLE_BYTES);
+        let mut title = Self { bytes: [0; MAX_TITLE_BYTES], len: len as u8 };
+        title.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        title
+    }
+}
+
+impl core::fmt::Debug for Title {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
 /// A line at a price, across the price pane.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceLine {
     /// In price units.
     pub price: i64,
     /// Its colour.
     pub color: Color,
     /// What stands on it; may be empty.
-    pub title: String,
+    pub title: Title,
 }
 
 /// A sign at a bar.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marker {
     /// A moment in the bar.
     pub time_ms: i64,
@@ -33,7 +64,7 @@ pub struct Marker {
     /// Its colour.
     pub color: Color,
     /// What stands beside it; may be empty.
-    pub title: String,
+    pub title: Title,
 }
 
 /// Where a marker stands.
@@ -102,12 +133,20 @@ impl FromStr for MarkerPlace {
 }
 
 /// All that a user has put on a chart. Bounded: what is one too many replaces the oldest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Marks {
     pub lines: Vec<PriceLine>,
     pub markers: Vec<Marker>,
     /// Rises with every change.
     pub version: u64,
+}
+
+impl Default for Marks {
+    /// None, and room for all that there may be.
+    fn default() -> Self {
+        let lines = Vec::with_capacity(MAX_PRICE_LINES);
+        Self { lines, markers: Vec::with_capacity(MAX_MARKERS), version: 0 }
+    }
 }
 
 impl Marks {

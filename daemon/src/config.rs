@@ -2,11 +2,15 @@
 //!
 //! An unknown key, a wrong type or an impossible value is an error that names the file, the line and the reason.
 
+mod chart;
+
+pub use chart::{Chart, ColorTable, LineTable, Price};
+
 use crate::ingest::connect::Endpoint;
 use crate::rt::{Threads, Wait};
-use chart::{MAX_SIZE, Theme};
+use ::chart::MAX_SIZE;
 use jiff::tz::TimeZone;
-use market::{ChartName, MAX_SYMBOL_BYTES, Timeframe, Venue, decimal, is_symbol};
+use market::{MAX_SYMBOL_BYTES, Venue, decimal, is_symbol};
 use serde::{Deserialize, Deserializer, de};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -65,26 +69,6 @@ pub struct Feed {
     /// Decimal places of the quantities.
     #[serde(default = "default_digits", deserialize_with = "digits")]
     pub quantity_digits: u8,
-}
-
-/// `[[chart]]`: one picture that is kept up to date.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Chart {
-    /// What it shows, as `binance:BTCUSDT`.
-    pub source: Source,
-    /// The length of its candles.
-    #[serde(deserialize_with = "parsed")]
-    pub timeframe: Timeframe,
-    /// Width and height in pixels.
-    #[serde(default = "default_size", deserialize_with = "size")]
-    pub size: [u32; 2],
-    /// Its colours.
-    #[serde(default, deserialize_with = "parsed")]
-    pub theme: Theme,
-    /// The IANA name of the time axis's zone.
-    #[serde(default = "utc", deserialize_with = "time_zone")]
-    pub time_zone: TimeZone,
 }
 
 /// A venue and one of its symbols.
@@ -194,6 +178,12 @@ impl Config {
         Ok(config)
     }
 
+    /// The decimal places of a source's prices.
+    pub fn price_digits(&self, source: &Source) -> u8 {
+        let brings = |feed: &&Feed| feed.venue == source.venue && feed.symbols.contains(&source.symbol);
+        self.feeds.iter().find(brings).map_or(default_digits(), |feed| feed.price_digits)
+    }
+
     /// What no single line can tell.
     fn check(&self) -> Result<(), String> {
         if self.charts.is_empty() {
@@ -229,6 +219,11 @@ impl Config {
                 let Source { venue, symbol } = &chart.source;
                 return Err(format!("chart {name} has no feed: add {symbol} to a [[feed]] of {venue}"));
             }
+            let digits = self.price_digits(&chart.source);
+            chart
+                .look(digits)
+                .and(chart.price_lines(digits))
+                .map_err(|reason| format!("chart {name}: {reason}"))?;
             if !names.insert(name.clone()) {
                 return Err(format!("chart {name} is there twice"));
             }
@@ -246,14 +241,6 @@ impl Feed {
             Venue::Coinbase => "wss://ws-feed.exchange.coinbase.com",
         });
         Endpoint::new(url, self.venue, &self.symbols, klines)
-    }
-}
-
-impl Chart {
-    /// Its name.
-    pub fn name(&self) -> ChartName {
-        let Source { venue, symbol } = self.source.clone();
-        ChartName { venue, symbol, timeframe: self.timeframe }
     }
 }
 
@@ -287,14 +274,6 @@ fn default_leases() -> usize {
 
 fn default_digits() -> u8 {
     8
-}
-
-fn default_size() -> [u32; 2] {
-    [1920, 1080]
-}
-
-fn utc() -> TimeZone {
-    TimeZone::UTC
 }
 
 /// A text that is read by `FromStr`.

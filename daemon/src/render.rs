@@ -9,7 +9,7 @@ use crate::fail;
 use crate::rt::{POLL_NS, Wait};
 use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
-use chart::{Chart, ChartError, Damage, DamageLog, Settings, Theme};
+use chart::{Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
 use market::{Candle, ChartName};
@@ -39,8 +39,14 @@ pub struct ChartPlan {
     pub size: [u32; 2],
     /// Its colours.
     pub theme: Theme,
+    /// What is drawn, and how.
+    pub look: Look,
+    /// Lines at prices.
+    pub price_lines: Vec<PriceLine>,
     /// The time zone of its time axis.
     pub time_zone: TimeZone,
+    /// How many bars can be looked back at.
+    pub history: usize,
     /// How many readers may lease a slot of it.
     pub leases: usize,
 }
@@ -94,11 +100,11 @@ struct View {
     chart: Chart,
     frames: FrameWriter,
     damage: DamageLog,
-    /// What was drawn and not published.
-    owed: Damage,
-    /// The bars shown, and the number of the first.
+    /// What was drawn and not published, and what the next frame changes.
+    owed: Changes,
+    /// Where bars are put together that are taken in at once.
     bars: Vec<Candle>,
-    first: u64,
+    history: usize,
     seen: Option<SeriesState>,
     next_tick: u64,
     /// How often a slot was passed over because it was leased.
@@ -223,7 +229,7 @@ impl View {
             find_series(market, &plan.name).ok_or_else(|| RenderError::NoSeries(plan.name.clone()))?;
         let entry = &market.instruments()[instrument];
         let [width, height] = plan.size;
-        let chart = Chart::new(Settings {
+        let mut chart = Chart::new(Settings {
             width,
             height,
             theme: plan.theme,
@@ -232,8 +238,11 @@ impl View {
             timeframe: plan.name.timeframe,
             price_digits: entry.price_digits as u8,
             qty_digits: entry.qty_digits as u8,
+            history: plan.history,
+            look: plan.look.clone(),
         })
         .map_err(|error| RenderError::Chart(plan.name.clone(), error))?;
+        plan.price_lines.iter().for_each(|line| chart.set_price_line(*line));
         let frames = FrameWriter::create(&FramePlan {
             chart: &plan.name.to_string(),
             width: width as usize,
@@ -243,10 +252,10 @@ impl View {
             huge,
             identity,
         })?;
-        let bars = Vec::with_capacity(chart.visible_bars() + 1);
+        let bars = Vec::with_capacity(plan.history);
         let damage = DamageLog::new(width, height);
         let next_tick = market.ticks_written();
-        let owed = Damage::none();
+        let owed = Changes::none(width, height);
         Ok(Self {
             place,
             series,
@@ -256,7 +265,7 @@ impl View {
             damage,
             owed,
             bars,
-            first: 0,
+            history: plan.history,
             seen: None,
             next_tick,
             passed_over: 0,
@@ -289,8 +298,9 @@ impl View {
         if let Some((state, _)) = &news {
             self.refresh(market, state);
         }
-        let mut damage = *self.chart.update(&self.bars);
-        damage.merge(&self.owed);
+        self.chart.draw();
+        self.owed.merge(self.chart.changes());
+        let damage = self.owed.damage();
         let mut info = FrameInfo {
             number: 0,
             venue_ms: news.map_or(0, |(state, _)| state.venue_ms),
@@ -302,7 +312,7 @@ impl View {
             publish_ns: 0,
             data_revision: news.map_or(0, |(state, _)| state.revision),
             backend: backend as u64,
-            bars: self.bars.len() as u64,
+            bars: self.chart.bars().len().min(self.chart.visible_bars()) as u64,
             damage_count: damage.rects().len() as u64,
             damage: [0; shm::frame::MAX_DAMAGE],
         };
@@ -311,14 +321,13 @@ impl View {
         }
         let Some(slot) = self.frames.begin() else {
             // More leases than spare slots cannot be. If they were, the next frame would show this one's changes too.
-            self.owed = damage;
             return render_ns;
         };
         fail::point("publish.taken");
         let number = slot.number();
-        self.owed = Damage::none();
-        self.damage.record(number, &damage);
-        copy_missed(&slot, &self.chart, &self.damage);
+        self.damage.record(number, &self.owed);
+        self.owed.clear();
+        copy_missed(&slot, &self.chart, &mut self.damage);
         fail::point("publish.copied");
         info.publish_ns = now_ns();
         slot.publish(info);
@@ -329,7 +338,7 @@ impl View {
         let (publish_ns, passed_over) = (info.publish_ns, self.passed_over);
         status.set_chart_state(self.place, &ChartState { frames: number, publish_ns, passed_over });
         status.count(Counter::FramesPublished, 1);
-        status.count(Counter::PixelsDrawn, damage.area());
+        status.count(Counter::PixelsDrawn, self.chart.changes().area());
         status.recorder(Stage::Render).record(info.drawn_ns.saturating_sub(render_ns));
         status.recorder(Stage::Publish).record(publish_ns.saturating_sub(info.drawn_ns));
         if let Some((state, ticks)) = news {
@@ -350,50 +359,45 @@ impl View {
     fn catch_up(&mut self) {
         let latest = self.frames.latest();
         if let Some(slot) = self.frames.begin() {
-            copy_missed(&slot, &self.chart, &self.damage);
+            copy_missed(&slot, &self.chart, &mut self.damage);
             slot.keep(latest);
         }
     }
 
-    /// Brings the bars up to `state`. Reads the newest ones only, unless older ones changed.
+    /// Brings the chart's bars up to `state`. Reads the newest ones only, unless older ones changed.
     fn refresh(&mut self, market: &MarketReader, state: &SeriesState) {
-        let visible = self.chart.visible_bars() as u64;
-        let first = state.first.max(state.end.saturating_sub(visible));
-        let (held_first, held_end) = (self.first, self.first + self.bars.len() as u64);
+        let end = self.chart.end();
         let keeps = self.seen.is_some_and(|seen| seen.amended == state.amended)
-            && (held_first..=held_end).contains(&first)
-            && held_end <= state.end;
-        if keeps {
-            self.bars.drain(..(first - held_first) as usize);
-            self.bars.pop(); // The newest may have changed.
-        } else {
-            self.bars.clear();
-        }
-        self.first = first;
+            && !self.chart.bars().is_empty()
+            && (state.first + 1..=state.end).contains(&end);
         self.seen = Some(*state);
-        for number in first + self.bars.len() as u64..state.end {
-            match market.candle(self.series, number).as_ref().and_then(candle_of) {
+        let candle = |number| market.candle(self.series, number).as_ref().and_then(candle_of);
+        if keeps && let Some(newest) = candle(end - 1) {
+            self.chart.set_newest(newest);
+            if (end..state.end).all(|number| candle(number).map(|bar| self.chart.push(bar)).is_some()) {
+                return;
+            }
+        }
+        self.bars.clear();
+        let mut first = state.first.max(state.end.saturating_sub(self.history as u64));
+        for number in first..state.end {
+            match candle(number) {
                 Some(candle) => self.bars.push(candle),
                 None => {
-                    // Written over while we were away: show what is left, and read all of it next time.
+                    // Written over while we were away: show what is left.
                     self.bars.clear();
-                    self.first = number + 1;
+                    first = number + 1;
                 }
             }
         }
+        self.chart.load(first, &self.bars);
     }
 }
 
 /// Copies what a slot missed since it was last written; everything, the first time.
-fn copy_missed(slot: &SlotWriter<'_>, chart: &Chart, log: &DamageLog) {
-    let frame = chart.frame();
-    let missed = match slot.held() {
-        Some(held) => log.since(held),
-        None => Damage::full(frame.width(), frame.height()),
-    };
-    for rect in missed.rects() {
-        slot.copy(frame.pixels(), packed(rect));
-    }
+fn copy_missed(slot: &SlotWriter<'_>, chart: &Chart, log: &mut DamageLog) {
+    let pixels = chart.frame().pixels();
+    log.since(slot.held()).for_each_rect(|rect| slot.copy(pixels, packed(&rect)));
 }
 
 fn packed(rect: &chart::Rect) -> Rect {

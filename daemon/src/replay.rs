@@ -10,7 +10,7 @@ use crate::render::{ChartPlan, Renderer};
 use crate::report;
 use crate::say;
 use anyhow::{Context, bail, ensure};
-use chart::Theme;
+use chart::{Look, Theme};
 use flate2::read::MultiGzDecoder;
 use market::binance::{self, Message};
 use market::{ChartName, Instrument, Instruments, Timeframe, Venue, decimal, is_symbol};
@@ -114,7 +114,10 @@ fn charts(replay: &Replay, symbols: &BTreeSet<String>) -> Vec<ChartPlan> {
         name: ChartName { venue: replay.venue, symbol: symbol.clone(), timeframe: *timeframe },
         size: [1920, 1080],
         theme: Theme::Dark,
+        look: Look::default(),
+        price_lines: Vec::new(),
         time_zone: jiff::tz::TimeZone::UTC,
+        history: 2_000,
         leases: 0,
     };
     symbols.iter().flat_map(|symbol| replay.timeframes.iter().map(move |tf| plan(symbol, tf))).collect()

@@ -258,7 +258,7 @@ fn planes(
     };
     let engine = Engine::new(&plan, status.clone(), now_ns)?;
     let market = engine.market().reader_fd()?;
-    let renderer = Renderer::new(&chart_plans(config), market, huge_pages, status.clone(), now_ns)?;
+    let renderer = Renderer::new(&chart_plans(config)?, market, huge_pages, status.clone(), now_ns)?;
     let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
     let line = "frames lie in 4 KiB pages: there are too few 2 MiB pages (grant them with vm.nr_hugepages)";
     Ok((engine, renderer, small.then(|| line.to_owned()).into_iter().collect()))
@@ -280,13 +280,19 @@ fn exports(
 }
 
 /// What is to be drawn.
-fn chart_plans(config: &Config) -> Vec<ChartPlan> {
-    let plan = |chart: &crate::config::Chart| ChartPlan {
-        name: chart.name(),
-        size: chart.size,
-        theme: chart.theme,
-        time_zone: chart.time_zone.clone(),
-        leases: config.leases,
+fn chart_plans(config: &Config) -> anyhow::Result<Vec<ChartPlan>> {
+    let plan = |chart: &crate::config::Chart| {
+        let price_digits = config.price_digits(&chart.source);
+        Ok(ChartPlan {
+            name: chart.name(),
+            size: chart.size,
+            theme: chart.theme,
+            look: chart.look(price_digits).map_err(anyhow::Error::msg)?,
+            price_lines: chart.price_lines(price_digits).map_err(anyhow::Error::msg)?,
+            time_zone: chart.time_zone.clone(),
+            history: config.bars,
+            leases: config.leases,
+        })
     };
     config.charts.iter().map(plan).collect()
 }

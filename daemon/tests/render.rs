@@ -1,6 +1,6 @@
 //! What readers see: in whatever slot a frame lies, its pixels are the picture of its candles.
 
-use chart::Theme;
+use chart::{Look, Theme};
 use chart_client::find_series;
 use chartd::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use chartd::render::{ChartPlan, Renderer};
@@ -39,7 +39,16 @@ impl Stand {
         let engine = Engine::new(&plan, status.clone(), || 0).unwrap();
         let name = ChartName { venue: Venue::Binance, symbol: "BTCUSDT".into(), timeframe: Timeframe::S1 };
         let time_zone = jiff::tz::TimeZone::UTC;
-        let chart = ChartPlan { name, size: SIZE, theme: Theme::Dark, time_zone, leases: 2 };
+        let chart = ChartPlan {
+            name,
+            size: SIZE,
+            theme: Theme::Dark,
+            look: Look::default(),
+            price_lines: Vec::new(),
+            time_zone,
+            history: bars,
+            leases: 2,
+        };
         let market = engine.market().reader_fd().unwrap();
         let renderer = Renderer::new(&[chart], market, false, status.clone(), || 0).unwrap();
         let [control, pixels] = renderer.exports().unwrap().remove(0).segments;

@@ -19,14 +19,14 @@ pub(super) fn draw(view: &mut View<'_>) {
 
 /// A line, its title at the left, and its price on the axis.
 fn price_line(view: &mut View<'_>, index: usize) {
-    let (Some(prices), line) = (view.prices, &view.input.marks.lines[index]) else { return };
+    let (Some(prices), line) = (view.prices, view.input.marks.lines[index]) else { return };
     if !prices.shows(line.price) {
         return;
     }
     let (pane, s, color) = (view.panes.price, view.m.scale_px, rgb(line.color.0));
     let row = prices.row(line.price);
     view.scene.solid(Layer::Marks, Rect::from_edges(pane.x.into(), row, pane.right(), row + s, pane), color);
-    view.write(|text| text.push_str(&line.title));
+    view.write(|text| text.push_str(line.title.as_str()));
     let above = row - view.atlas.digit_height(Face::Small);
     view.put(Layer::Marks, color, (i32::from(pane.x) + view.m.pad, above), pane);
     let label = axes::gutter_label(view, row, 1);
@@ -38,7 +38,7 @@ fn price_line(view: &mut View<'_>, index: usize) {
 
 /// A sign above or below a bar, and its title beside it.
 fn marker(view: &mut View<'_>, index: usize) {
-    let (Some(prices), marker) = (view.prices, &view.input.marks.markers[index]) else { return };
+    let (Some(prices), marker) = (view.prices, view.input.marks.markers[index]) else { return };
     let number = view.input.bars.at_time(marker.time_ms);
     let Some(column) = (number >> view.window.level).checked_sub(view.window.first) else { return };
     let Some(ohlc) = view.columns.get(column as usize).and_then(|column| column.ohlc) else { return };
@@ -53,6 +53,6 @@ fn marker(view: &mut View<'_>, index: usize) {
     let style = Style { face: Face::Small, color };
     let baseline = view.atlas.baseline(Face::Small, middle);
     view.scene.text(Layer::Marks, sign, style, (x - width / 2, baseline), pane);
-    view.write(|text| text.push_str(&marker.title));
+    view.write(|text| text.push_str(marker.title.as_str()));
     view.put(Layer::Marks, color, (x + width / 2 + 2 * view.m.scale_px, middle), pane);
 }
