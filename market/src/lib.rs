@@ -1,10 +1,10 @@
-//! Market data as chartd understands it: instruments, exact numbers, trades, candles, and the venues' wire
-//! formats.
+//! Market data as chartd understands it: instruments, exact numbers, trades, candles, indicators, and the venues'
+//! wire formats.
 //!
 //! Everything here is pure: no clock, no socket, no thread. What holds:
 //!
 //! - Prices and quantities are integers in the instrument's own decimal places, from the wire to the candle.
-//!   A number that does not fit is an error, never a rounding.
+//!   A number that does not fit is an error, never a rounding. Only the values of an [`indicator`] are floating point.
 //! - The per-message path ([`binance::decode`], [`Series::trade`]) does not allocate.
 //! - Time is the venue's, in milliseconds since the Unix epoch, UTC. No function reads a clock.
 //! - A candle says what it knows: see [`CandleState`].

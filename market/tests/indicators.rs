@@ -347,6 +347,10 @@ mod properties {
                 let lines = spec(text).lines().len();
                 assert!(close.raw()[lines..].iter().all(|value| value.is_nan()), "{text}");
                 assert!(number >= spec(text).warm_up() || close.get(0).is_none(), "{text} at {number}");
+                assert!(
+                    !close.raw().iter().any(|value| value.is_infinite()),
+                    "{text} at {number}: {close:?}"
+                );
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod install;
 mod packages;
+mod python;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
 fn test(no_install: bool, stress_seconds: u32) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut skipped = packages::prepare(no_install);
+    skipped.extend(python::prepare(no_install));
     let stress = stress_seconds.to_string();
     let all = ["--workspace", "--all-targets"];
     step(&mut skipped, "format", cargo("fmt").args(["--all", "--check"]))?;

@@ -36,8 +36,8 @@ fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Whether it worked shows in what is there afterwards.
-fn install(packages: &[&str]) {
+/// Installs packages, or says which command would. Whether it worked shows in what is there afterwards.
+pub(crate) fn install(packages: &[&str]) {
     if !Path::new("/usr/bin/apt-get").exists() {
         return eprintln!("install {} to run all tests; this system has no apt-get", packages.join(" "));
     }
