@@ -180,7 +180,7 @@ fn readings(view: &mut View<'_>, index: usize) {
     for number in 0..view.input.studies.list().len() {
         let study = &view.input.studies.list()[number];
         let (spec, values) = (study.spec(), study.at(place));
-        let (pane, row) = if studies::is_overlay(spec) {
+        let (pane, row) = if spec.is_overlay() {
             overlays += 1;
             (view.panes.price, overlays - 1)
         } else {

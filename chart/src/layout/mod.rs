@@ -218,7 +218,7 @@ impl Layout {
 
     fn panes(&self) -> Panes {
         let look = &self.settings.look;
-        let studies = look.studies.iter().filter(|spec| !studies::is_overlay(**spec)).count();
+        let studies = look.studies.iter().filter(|spec| !spec.is_overlay()).count();
         let wanted = Wanted { volume: !look.hide_volume, studies };
         Panes::new(self.bounds, &self.metrics, self.gutter, self.title_width, wanted)
     }

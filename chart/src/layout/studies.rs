@@ -16,23 +16,6 @@ const DIGITS: u8 = 8;
 /// Hundreds of percent, in those units.
 const HUNDRED: i128 = 100 * 100_000_000;
 
-/// Whether an indicator is a price, and so belongs over the prices.
-pub(super) const fn is_overlay(spec: IndicatorSpec) -> bool {
-    match spec {
-        IndicatorSpec::Sma { .. }
-        | IndicatorSpec::Ema { .. }
-        | IndicatorSpec::Wma { .. }
-        | IndicatorSpec::Rma { .. }
-        | IndicatorSpec::Vwap { .. }
-        | IndicatorSpec::Bollinger { .. } => true,
-        IndicatorSpec::Rsi { .. }
-        | IndicatorSpec::Macd { .. }
-        | IndicatorSpec::Atr { .. }
-        | IndicatorSpec::Stochastic { .. }
-        | IndicatorSpec::Obv => false,
-    }
-}
-
 /// The two levels between which an oscillator is neither high nor low.
 const fn levels(spec: IndicatorSpec) -> Option<[i128; 2]> {
     match spec {
@@ -56,14 +39,14 @@ fn own_units(value: f64) -> i128 {
 /// What the indicators over the prices span, in price units.
 pub(super) fn overlay_extent(studies: &Studies, window: &Window, digits: u8) -> Option<(i64, i64)> {
     let list = studies.list().iter().zip(window.studies);
-    let extents = list.filter(|(study, _)| is_overlay(study.spec())).filter_map(|(_, extent)| extent);
+    let extents = list.filter(|(study, _)| study.spec().is_overlay()).filter_map(|(_, extent)| extent);
     let extents = extents.map(|(low, high)| (units(low, digits), units(high, digits)));
     extents.reduce(|(low, high), other| (low.min(other.0), high.max(other.1)))
 }
 
 /// The range of an indicator's own axis; none for one that has no pane, or no value.
 pub(super) fn range(spec: IndicatorSpec, extent: Extent, kept: Option<Range>) -> Option<Range> {
-    if is_overlay(spec) {
+    if spec.is_overlay() {
         return None;
     }
     if levels(spec).is_some() {
@@ -80,7 +63,7 @@ pub(super) fn range(spec: IndicatorSpec, extent: Extent, kept: Option<Range>) ->
 fn own_pane(view: &View<'_>, index: usize) -> Option<(Rect, Axis)> {
     let range = view.study_ranges[index]?;
     let list = view.input.studies.list()[..index].iter();
-    let pane = view.panes.studies[list.filter(|study| !is_overlay(study.spec())).count()];
+    let pane = view.panes.studies[list.filter(|study| !study.spec().is_overlay()).count()];
     (!pane.is_empty()).then(|| (pane, Axis::new(range, &pane, 20 * view.m.scale_px)))
 }
 
@@ -122,7 +105,7 @@ fn push_value(text: &mut String, value: i128, step: i128) {
 /// Adds an indicator's newest value: of a price as the price axis has it, else with four significant digits.
 pub(super) fn push_reading(view: &View<'_>, spec: IndicatorSpec, value: f64, text: &mut String) {
     match view.prices {
-        Some(prices) if is_overlay(spec) => prices.push_price(text, units(value, view.settings.price_digits)),
+        Some(prices) if spec.is_overlay() => prices.push_price(text, units(value, view.settings.price_digits)),
         _ if value.abs() >= 1e5 => number::push_compact(text, own_units(value), DIGITS),
         _ => {
             let places = (3 - value.abs().max(1e-8).log10().floor() as i32).clamp(0, DIGITS.into());
@@ -162,7 +145,7 @@ fn draw(view: &mut View<'_>, index: usize, column: usize, (layer, fill): (Layer,
         let from = Point { x: x.0?, row: row(before.get(line)?) };
         Some((from, Point { x: x.1, row: row(values.get(line)?) }))
     };
-    if is_overlay(spec) {
+    if spec.is_overlay() {
         let Some(prices) = view.prices else { return };
         let (pane, digits) = (view.panes.price, view.settings.price_digits);
         let row = |value: f64| prices.fine_row(units(value, digits));
