@@ -10,6 +10,7 @@ mod hiccup;
 mod idle;
 mod plot;
 mod publish_wake;
+mod raster;
 mod replay;
 mod tick_to_frame;
 
@@ -43,6 +44,10 @@ enum Name {
     TickToFrame,
     /// From publishing to a reader in another process, beside iceoryx2, futex, pipe and Unix socket
     PublishWake,
+    /// A last-price change and a new bar, from candle to pixels, beside a memcpy of the frame
+    RasterDelta,
+    /// A whole picture, from candles to pixels, beside a memcpy of the frame
+    RasterFull,
     /// A daemon with nothing to do: its processor time and its frames
     Idle,
     /// What hostile readers do to the writer's latency
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Name::Replay => replay::measure(cli.rounds),
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
         Name::PublishWake => publish_wake::measure(cli.rounds),
+        Name::RasterDelta => raster::measure_delta(cli.rounds),
+        Name::RasterFull => raster::measure_full(cli.rounds),
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
     };

@@ -223,6 +223,16 @@ impl Chart {
         &self.damage
     }
 
+    /// Lays out and draws the whole picture anew, as if nothing had been drawn before.
+    pub fn draw_anew(&mut self) -> &Damage {
+        self.layout.forget_bars();
+        self.scene.clear_all();
+        self.compose();
+        self.changes.fill();
+        self.redraw();
+        &self.damage
+    }
+
     fn redraw(&mut self) {
         self.damage = self.changes.damage();
         let Self { scene, frame, changes, .. } = self;

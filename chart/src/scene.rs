@@ -187,6 +187,11 @@ impl Scene {
         self.layers[layer as usize].clear();
     }
 
+    /// Removes all shapes and keeps the memory.
+    pub(crate) fn clear_all(&mut self) {
+        self.layers.iter_mut().for_each(Shapes::clear);
+    }
+
     /// Whether a layer still has the shapes of this version. If not, it is cleared to receive them.
     pub(crate) fn keeps(&mut self, layer: Layer, version: u64) -> bool {
         let layer = &mut self.layers[layer as usize];
