@@ -5,6 +5,7 @@
 
 mod attacks;
 mod decode;
+mod encode;
 mod harness;
 mod hiccup;
 mod idle;
@@ -52,6 +53,8 @@ enum Name {
     Idle,
     /// What hostile readers do to the writer's latency
     Attacks,
+    /// A chart as a file in each format, and as a PNG that follows the last price, beside the `png` crate
+    Encode,
 }
 
 fn main() -> ExitCode {
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Name::RasterFull => raster::measure_full(cli.rounds),
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
+        Name::Encode => encode::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());

@@ -87,6 +87,13 @@ impl Rect {
     }
 }
 
+impl From<Rect> for encode::Rect {
+    fn from(rect: Rect) -> Self {
+        let Rect { x, y, w, h } = rect;
+        Self { x: x.into(), y: y.into(), width: w.into(), height: h.into() }
+    }
+}
+
 /// A picture of opaque pixels, row by row from the top.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -123,6 +130,11 @@ impl Frame {
     /// The pixels, row by row; a row is `width` long. Each is `u32::from_le_bytes([r, g, b, a])`.
     pub fn pixels(&self) -> &[u32] {
         &self.pixels
+    }
+
+    /// The same, to be written to a file.
+    pub fn picture(&self) -> encode::Picture<'_> {
+        encode::Picture { width: self.width(), height: self.height(), pixels: &self.pixels }
     }
 
     /// The rows of `area`, which must lie in the frame and not be empty.

@@ -28,7 +28,7 @@
 //! })?;
 //! let damage = chart.update(&[Candle::empty(0, CandleState::Quiet, Some(6183763))]);
 //! assert!(!damage.is_empty());
-//! let file = chart::png::encode(chart.frame());
+//! let file = encode::encode(&chart.frame().picture(), encode::Format::Png);
 //! # Ok::<(), chart::ChartError>(())
 //! ```
 
@@ -40,7 +40,6 @@ mod layout;
 mod marks;
 mod number;
 mod palette;
-pub mod png;
 pub mod raster;
 mod scale;
 pub mod scene;

@@ -1,15 +1,14 @@
 //! What each command prints.
 
 use crate::top::Top;
-use crate::{Cli, Command, table};
+use crate::{Cli, Command, Output, table};
 use anyhow::{Context, bail};
 use chart_client::{Candles, Connection, Follower, News};
 use market::{Candle, ChartName, decimal};
 use serde_json::{Value, json};
 use shm::frame::{FrameCopy, FrameInfo};
 use shm::status::{ChartEntry, ChartState, Counter, Stage};
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::Write;
 use std::time::Duration;
 
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -54,7 +53,7 @@ fn list(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool) -> anyhow::Result<()> {
+fn snap(connection: &Connection, chart: &ChartName, output: &Output, as_json: bool) -> anyhow::Result<()> {
     let reader = connection.chart(&chart.to_string())?;
     let mut frame = FrameCopy::default();
     // A frame may be overtaken while it is copied, or may not be there yet shortly after the start.
@@ -65,14 +64,14 @@ fn snap(connection: &Connection, chart: &ChartName, output: &Path, as_json: bool
         std::thread::sleep(Duration::from_millis(10));
     }
     let Some(info) = frame.info else { bail!("{chart} has no frame yet; try again in a moment") };
-    std::fs::File::create(output)
-        .and_then(|file| chart_client::write_png(&frame, BufWriter::new(file)))
-        .with_context(|| format!("cannot write {}", output.display()))?;
+    let Output { path, format } = output;
+    let file = encode::encode(&chart_client::picture(&frame), *format)?;
+    std::fs::write(path, file).with_context(|| format!("cannot write {}", path.display()))?;
     if as_json {
-        return print_json(&json!({"file": output, "frame": frame_json(&info)}));
+        return print_json(&json!({"file": path, "frame": frame_json(&info)}));
     }
     let FrameCopy { width, height, .. } = frame;
-    writeln!(std::io::stdout(), "{}: frame {} of {chart}, {width}x{height}", output.display(), info.number)?;
+    writeln!(std::io::stdout(), "{}: frame {} of {chart}, {width}x{height}", path.display(), info.number)?;
     Ok(())
 }
 

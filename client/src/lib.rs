@@ -30,7 +30,7 @@ pub use clock::now_ns;
 pub use connection::{ClientError, Connection, Waited, default_socket, own_socket};
 pub use convert::{candle_of, record_of};
 pub use follower::{Follower, News};
-pub use picture::write_png;
+pub use picture::picture;
 
 use market::{Candle, ChartName};
 use shm::market::MarketReader;

@@ -4,7 +4,9 @@ mod commands;
 mod table;
 mod top;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
+use encode::{Format, FormatError};
 use market::ChartName;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,13 +31,13 @@ struct Cli {
 enum Command {
     /// Lists the charts
     List,
-    /// Writes the latest frame of a chart as a PNG
+    /// Writes the latest frame of a chart as a picture
     Snap {
         /// The chart
         chart: ChartName,
-        /// The file to write
-        #[arg(short, long, value_name = "FILE")]
-        output: PathBuf,
+        /// The file to write; its ending says how: .png, .qoi, .webp, or .jpg, which loses some
+        #[arg(short, long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(Output::new))]
+        output: Output,
     },
     /// Prints the newest candles of a chart
     Candles {
@@ -64,6 +66,19 @@ enum Command {
     },
     /// Prints counters, latencies and what the machine lacks
     Stats,
+}
+
+/// A file to write, and in which format.
+#[derive(Clone)]
+struct Output {
+    path: PathBuf,
+    format: Format,
+}
+
+impl Output {
+    fn new(path: PathBuf) -> Result<Self, FormatError> {
+        Format::from_path(&path).map(|format| Self { path, format })
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -5,9 +5,11 @@
 //! loopback host unless the page was opened to the network: a web site cannot read it by rebinding a name.
 
 use crate::control::Exports;
+use crate::packing::Packing;
 use crate::render::Export;
 use crate::report;
 use anyhow::Context;
+use encode::Format;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
@@ -15,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use shm::frame::{FrameCopy, FrameReader};
+use shm::frame::FrameReader;
 use shm::status::StatusReader;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -39,7 +41,7 @@ struct Gateway {
 }
 
 /// The charts of one configuration, by place.
-type Charts = Vec<(String, Arc<FrameReader>)>;
+type Charts = Vec<(String, Arc<Packing>)>;
 type Answer = Response<Full<Bytes>>;
 
 /// Serves for ever, on a [`tokio::task::LocalSet`].
@@ -84,7 +86,7 @@ fn charts(exports: &Exports) -> anyhow::Result<Charts> {
     let chart = |export: &Export| {
         let [control, pixels] = &export.segments;
         let reader = FrameReader::open(control.try_clone()?, pixels.try_clone()?)?;
-        Ok((export.name.clone(), Arc::new(reader)))
+        Ok((export.name.clone(), Arc::new(Packing::new(reader))))
     };
     exports.charts.iter().map(chart).collect()
 }
@@ -123,23 +125,29 @@ impl Gateway {
                 json_answer(&figures.into())
             }
             "/api/charts" => {
-                let chart = |(name, reader): &(String, Arc<FrameReader>)| json!({"name": name, "width": reader.header().width, "height": reader.header().height});
+                let chart = |(name, packing): &(String, Arc<Packing>)| {
+                    let header = packing.reader().header();
+                    json!({"name": name, "width": header.width, "height": header.height})
+                };
                 json_answer(&self.charts().iter().map(chart).collect())
             }
             _ => match path.strip_prefix("/frame/").and_then(|place| place.parse::<usize>().ok()) {
                 Some(place) if place < self.charts().len() => {
-                    let after =
-                        request.uri().query().and_then(|query| query.strip_prefix("after=")?.parse().ok());
-                    self.frame(place, after.unwrap_or(0)).await
+                    let after = parameter(&request, "after").and_then(|number| number.parse().ok());
+                    match parameter(&request, "format").unwrap_or("png").parse() {
+                        Ok(format) => self.frame(place, after.unwrap_or(0), format).await,
+                        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+                    }
                 }
                 _ => text(StatusCode::NOT_FOUND, "there is nothing here; the page is at /\n".into()),
             },
         }
     }
 
-    /// The first frame that is not number `after`, as a PNG.
-    async fn frame(&self, place: usize, after: u64) -> Answer {
-        let reader = self.charts()[place].1.clone();
+    /// The first frame that is not number `after`.
+    async fn frame(&self, place: usize, after: u64, format: Format) -> Answer {
+        let packing = self.charts()[place].1.clone();
+        let reader = packing.reader();
         let deadline = tokio::time::Instant::now() + LONGEST_WAIT;
         // Any other number will do: one that is ahead of ours is of a former daemon.
         while reader.latest() == after && reader.is_current() {
@@ -149,10 +157,10 @@ impl Gateway {
             tokio::time::sleep(LOOK).await;
         }
         // Copying and packing take milliseconds: not on the thread that answers everybody.
-        let packed = tokio::task::spawn_blocking(move || pack(&reader)).await;
+        let packed = tokio::task::spawn_blocking(move || packing.latest(format)).await;
         match packed {
-            Ok(Some((number, png))) => {
-                let mut answer = typed("image/png", png.into());
+            Ok(Some((number, file))) => {
+                let mut answer = typed(format.mime(), file);
                 answer.headers_mut().insert("x-frame", HeaderValue::from(number));
                 answer
             }
@@ -161,12 +169,10 @@ impl Gateway {
     }
 }
 
-fn pack(reader: &FrameReader) -> Option<(u64, Vec<u8>)> {
-    let mut frame = FrameCopy::default();
-    reader.copy_latest(&mut frame).ok()?;
-    let mut png = Vec::new();
-    chart_client::write_png(&frame, &mut png).ok()?;
-    Some((frame.info?.number, png))
+/// What the request's query says of `name`.
+fn parameter<'a>(request: &'a Request<Incoming>, name: &str) -> Option<&'a str> {
+    let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn names_loopback(host: Option<&HeaderValue>) -> bool {

@@ -16,6 +16,7 @@ mod feeds;
 mod gateway;
 pub mod host;
 pub mod ingest;
+mod packing;
 pub mod render;
 pub mod replay;
 pub mod report;

@@ -381,7 +381,8 @@ fn write_frames(dir: &Path, renderer: &Renderer) -> anyhow::Result<()> {
     for (name, picture) in renderer.pictures() {
         // The name was made from a chart's name, so it reads back.
         let stem = name.parse::<ChartName>().map_or(name, |name| name.file_stem());
-        write_file(&dir.join(stem + ".png"), |out| chart::png::write(picture, out))?;
+        let file = encode::encode(&picture.picture(), encode::Format::Png)?;
+        write_file(&dir.join(stem + ".png"), |out| out.write_all(&file))?;
     }
     Ok(())
 }

@@ -131,9 +131,25 @@ fn the_demo_shows_four_charts_to_chartctl_and_to_browsers() {
     assert!(chartctl(&socket, &["snap", chart, "-o", snap.to_str().unwrap()]).status.success());
     assert!(colours(&std::fs::read(&snap).unwrap(), (960, 540)) > 20);
 
-    let (code, body) = get(&address, "/frame/0?after=1");
-    assert_eq!(code, 200);
-    assert!(colours(&body, (960, 540)) > 20);
+    for (ending, start) in [("qoi", "qoif"), ("webp", "RIFF"), ("jpg", "JFIF")] {
+        let snap = dir.path().join("snap").with_extension(ending);
+        assert!(chartctl(&socket, &["snap", chart, "-o", snap.to_str().unwrap()]).status.success());
+        let file = std::fs::read(&snap).unwrap();
+        assert!(file.len() > 5_000 && file[..12].windows(start.len()).any(|part| part == start.as_bytes()));
+    }
+    let wrong = chartctl(&socket, &["snap", chart, "-o", "x.bmp"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(tests::stderr(&wrong).contains("\"x.bmp\" names no picture format"), "{}", tests::stderr(&wrong));
+
+    // The page's picture follows the chart: now and again, with frames between that nobody asked for.
+    for _ in 0..5 {
+        let (code, body) = get(&address, "/frame/0?after=1");
+        assert_eq!(code, 200);
+        assert!(colours(&body, (960, 540)) > 20);
+    }
+    let (code, body) = get(&address, "/frame/0?after=1&format=webp");
+    assert!(code == 200 && body.starts_with(b"RIFF"));
+    assert_eq!(get(&address, "/frame/0?format=bmp").0, 400);
     let metrics = String::from_utf8(get(&address, "/metrics").1).unwrap();
     assert!(metrics.contains("chartd_tick_to_frame_seconds{quantile=\"0.99\"}"), "{metrics}");
     assert!(get(&address, "/").1.starts_with(b"<!doctype html>"));
