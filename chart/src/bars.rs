@@ -150,7 +150,7 @@ impl Bars {
 
     /// Adds a bar that is newer than all others. Returns whether old ones were forgotten for it.
     pub(crate) fn push(&mut self, candle: Candle) -> bool {
-        let forgets = self.candles.len() == 2 * self.keep;
+        let forgets = self.is_full();
         if forgets {
             self.forget(self.keep);
         }
@@ -162,6 +162,23 @@ impl Bars {
         self.complete(self.end() - 1);
         self.revision += 1;
         forgets
+    }
+
+    /// Whether the next bar makes it forget old ones.
+    pub(crate) fn is_full(&self) -> bool {
+        self.candles.len() == 2 * self.keep
+    }
+
+    /// Takes back the newest bar: all is as it was before it was added, which must not have made others be forgotten.
+    pub(crate) fn pop(&mut self) {
+        let Some(number) = self.end().checked_sub(1).filter(|_| self.candles.pop().is_some()) else { return };
+        self.columns.pop();
+        for level in
+            (1..=MAX_LEVEL).take_while(|level| number.is_multiple_of(1 << level) && number > self.first)
+        {
+            self.levels[usize::from(level) - 1].pop();
+        }
+        self.revision -= 1;
     }
 
     /// The newest bar has changed.
@@ -291,6 +308,13 @@ mod tests {
             bars.clear(first);
             for (at, (kind, which, price, volume)) in steps.into_iter().enumerate() {
                 let bar = candle(at as i64, price, volume);
+                // A bar that is taken back leaves nothing behind.
+                if !bars.is_full() {
+                    let revision = bars.revision();
+                    bars.push(bar);
+                    bars.pop();
+                    prop_assert_eq!(bars.revision(), revision);
+                }
                 match kind {
                     0 => bars.set_newest(bar),
                     1 => bars.amend(bars.first() + which, bar),

@@ -1,14 +1,15 @@
 //! A chart that is kept up to date: bars in, the canonical frame and its damage out.
 
+use crate::ahead::{Ahead, AheadCounts, Expected};
 use crate::bars::Bars;
 use crate::damage::{self, Changes, Damage};
-use crate::layout::{Input, Layout};
+use crate::layout::{Input, Layout, Stage};
 use crate::marks::{Marker, Marks, PriceLine};
 use crate::scene::Scene;
 use crate::studies::Studies;
 use crate::view::{Right, View};
 use crate::{ChartError, Frame, Settings, raster};
-use market::Candle;
+use market::{Candle, CandleState};
 
 /// A chart and its picture.
 ///
@@ -18,6 +19,7 @@ use market::Candle;
 #[derive(Debug)]
 pub struct Chart {
     layout: Layout,
+    stage: Stage,
     bars: Bars,
     studies: Studies,
     marks: Marks,
@@ -31,6 +33,9 @@ pub struct Chart {
     frame: Frame,
     changes: Changes,
     damage: Damage,
+    /// None unless pictures are drawn ahead.
+    ahead: Option<Box<Ahead>>,
+    ahead_counts: AheadCounts,
 }
 
 impl Chart {
@@ -47,12 +52,15 @@ impl Chart {
             view: layout.usual_view(),
             pointer: None,
             venue_ms: None,
+            stage: layout.stage(),
             layout,
             scene,
             spare,
             changes: Changes::none(settings.width, settings.height),
             frame,
             damage: Damage::none(),
+            ahead: None,
+            ahead_counts: AheadCounts::default(),
         };
         chart.compose();
         chart.changes.fill();
@@ -66,6 +74,9 @@ impl Chart {
         other.load(self.bars.first(), self.bars.candles());
         (other.marks, other.venue_ms) = (core::mem::take(&mut self.marks), self.venue_ms);
         other.view = self.view;
+        if self.ahead.is_some() {
+            other.enable_ahead()?;
+        }
         *self = other;
         Ok(())
     }
@@ -75,7 +86,7 @@ impl Chart {
         self.bars.clear(first);
         bars.iter().for_each(|bar| _ = self.bars.push(*bar));
         self.studies.load(self.bars.candles());
-        self.layout.forget_bars();
+        self.stage.forget_bars();
     }
 
     /// Adds a bar that is newer than all others.
@@ -131,7 +142,7 @@ impl Chart {
 
     /// How many of the newest bars fit. It may become less when prices grow longer, and other when the view changes.
     pub fn visible_bars(&self) -> usize {
-        self.layout.visible_bars(self.view)
+        self.layout.visible_bars(&self.stage, self.view)
     }
 
     /// Which bars are shown.
@@ -164,8 +175,8 @@ impl Chart {
     /// the newest one shown.
     pub fn zoom(&mut self, steps: i32, x: Option<u16>) {
         let pixels_right = |chart: &Self, x: u16| u32::from(chart.frame.bounds().w).saturating_sub(x.into());
-        let held = x.and_then(|x| Some((self.layout.column_at(x)?, pixels_right(self, x))));
-        let room_before = self.layout.visible_bars(self.view) as u64;
+        let held = x.and_then(|x| Some((self.stage.column_at(x)?, pixels_right(self, x))));
+        let room_before = self.layout.visible_bars(&self.stage, self.view) as u64;
         self.view.zoom = self.view.zoom.stepped(steps);
         let Some(((column, level), _)) = held else { return };
         // The share of bars to the right of it stays what it was.
@@ -174,7 +185,7 @@ impl Chart {
             Right::Newest => self.bars.end().saturating_sub(1),
             Right::Bar(right) => right,
         };
-        let room = self.layout.visible_bars(self.view) as u64;
+        let room = self.layout.visible_bars(&self.stage, self.view) as u64;
         let after =
             u128::from(right.saturating_sub(number)) * u128::from(room) / u128::from(room_before.max(1));
         let target = number.saturating_add(after as u64);
@@ -185,7 +196,7 @@ impl Chart {
     /// Shows the bars from the one at `from_ms` to the one at `to_ms`, as wide as they fit.
     pub fn show_range(&mut self, from_ms: i64, to_ms: i64) {
         let (from, to) = (self.bars.at_time(from_ms.min(to_ms)), self.bars.at_time(from_ms.max(to_ms)));
-        self.view = View { zoom: self.layout.zoom_for(to - from + 1), right: Right::Bar(to) };
+        self.view = View { zoom: self.layout.zoom_for(&self.stage, to - from + 1), right: Right::Bar(to) };
     }
 
     /// Shows a crosshair at this pixel, or none. The legend then tells of the bar under it.
@@ -215,21 +226,95 @@ impl Chart {
 
     /// Draws what has changed. Returns which pixels of the frame may have; [`changes`](Self::changes) tells it closer.
     pub fn draw(&mut self) -> &Damage {
+        let was_ahead = self.take_ahead();
         core::mem::swap(&mut self.scene, &mut self.spare);
         self.compose();
         self.changes.clear();
         damage::diff(&self.spare, &self.scene, &mut self.changes);
         self.redraw();
+        if let Some(ahead) = &mut self.ahead {
+            if was_ahead {
+                self.changes.merge(&ahead.changes);
+                self.damage = self.changes.damage();
+            }
+            ahead.stale.merge(&self.changes);
+        }
         &self.damage
+    }
+
+    /// Has pictures drawn ahead from now on: takes the memory for them.
+    pub fn enable_ahead(&mut self) -> Result<(), ChartError> {
+        if self.ahead.is_none() {
+            let (width, height) = (self.frame.width(), self.frame.height());
+            self.ahead = Some(Box::new(Ahead::new(&self.layout, width, height)?));
+        }
+        Ok(())
+    }
+
+    /// Draws the picture of the next bar, as if it opened at `open_ms` with the last price: for idle time. Returns
+    /// whether there was anything to do. What it costs is wasted if a trade comes for the newest bar first.
+    pub fn prepare_ahead(&mut self, open_ms: i64) -> bool {
+        let follows = self.view.right == Right::Newest && self.view.zoom.level() == 0;
+        let (Some(ahead), Some(before)) = (&mut self.ahead, self.bars.candles().last().copied()) else {
+            return false;
+        };
+        let of = Some(Expected { number: self.bars.end(), before });
+        if !follows || ahead.of == of || self.bars.is_full() {
+            return false;
+        }
+        ahead.of = of;
+        self.ahead_counts.prepared += 1;
+        let Self { frame, layout, stage, scene, .. } = self;
+        ahead.stale.for_each_rect(|rect| ahead.frame.copy_from(frame, &rect));
+        ahead.stage.copy_from(stage);
+        self.bars.push(Candle::empty(open_ms, CandleState::Quiet, before.close()));
+        let Self { bars, studies, marks, view, pointer, venue_ms, .. } = self;
+        let input = Input { bars, studies, marks, view: *view, pointer: *pointer, venue_ms: *venue_ms };
+        layout.compose(&input, &mut ahead.stage, &mut ahead.scene);
+        self.bars.pop();
+        ahead.changes.clear();
+        damage::diff(scene, &ahead.scene, &mut ahead.changes);
+        ahead.changes.for_each_rect(|rect| raster::draw(&ahead.scene, rect, &mut ahead.frame));
+        ahead.stale.clear();
+        ahead.stale.merge(&ahead.changes);
+        true
+    }
+
+    /// How often pictures drawn ahead were of use.
+    pub fn ahead_counts(&self) -> AheadCounts {
+        self.ahead_counts
+    }
+
+    /// Goes on with the picture that was drawn ahead, if the bar that it was drawn for has opened and all before it is as
+    /// it was. Either way it is used up.
+    fn take_ahead(&mut self) -> bool {
+        let Some(ahead) = &mut self.ahead else { return false };
+        let Some(of) = ahead.of.take() else { return false };
+        let candles = self.bars.candles();
+        let opened = self.bars.end() == of.number + 1;
+        let hits = opened && candles.len() >= 2 && candles[candles.len() - 2] == of.before;
+        if hits {
+            core::mem::swap(&mut self.frame, &mut ahead.frame);
+            core::mem::swap(&mut self.scene, &mut ahead.scene);
+            core::mem::swap(&mut self.stage, &mut ahead.stage);
+            self.ahead_counts.hits += 1;
+        } else if opened {
+            self.ahead_counts.misses += 1;
+        }
+        hits
     }
 
     /// Lays out and draws the whole picture anew, as if nothing had been drawn before.
     pub fn draw_anew(&mut self) -> &Damage {
-        self.layout.forget_bars();
+        self.stage.forget_bars();
         self.scene.clear_all();
         self.compose();
         self.changes.fill();
         self.redraw();
+        if let Some(ahead) = &mut self.ahead {
+            ahead.of = None;
+            ahead.stale.fill();
+        }
         &self.damage
     }
 
@@ -247,7 +332,7 @@ impl Chart {
     fn compose(&mut self) {
         let Self { bars, studies, marks, view, pointer, venue_ms, .. } = self;
         let input = Input { bars, studies, marks, view: *view, pointer: *pointer, venue_ms: *venue_ms };
-        self.layout.compose(&input, &mut self.scene);
+        self.layout.compose(&input, &mut self.stage, &mut self.scene);
     }
 
     /// The picture.

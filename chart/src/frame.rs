@@ -137,6 +137,15 @@ impl Frame {
         encode::Picture { width: self.width(), height: self.height(), pixels: &self.pixels }
     }
 
+    /// Copies the pixels of `area`, which must lie in both frames, from one of the same width.
+    pub fn copy_from(&mut self, other: &Self, area: &Rect) {
+        let (stride, width) = (usize::from(self.width), usize::from(area.w));
+        for row in usize::from(area.y)..area.bottom() as usize {
+            let start = row * stride + usize::from(area.x);
+            self.pixels[start..start + width].copy_from_slice(&other.pixels[start..start + width]);
+        }
+    }
+
     /// The rows of `area`, which must lie in the frame and not be empty.
     #[inline]
     pub(crate) fn rows_mut(&mut self, area: &Rect) -> impl Iterator<Item = &mut [u32]> {

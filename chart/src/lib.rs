@@ -32,6 +32,7 @@
 //! # Ok::<(), chart::ChartError>(())
 //! ```
 
+mod ahead;
 mod bars;
 mod chart;
 pub mod damage;
@@ -49,6 +50,7 @@ pub mod text;
 mod time_axis;
 mod view;
 
+pub use ahead::AheadCounts;
 pub use chart::Chart;
 pub use damage::{Changes, Damage, DamageLog};
 pub use frame::{Frame, MAX_SIZE, Rect};

@@ -139,6 +139,14 @@ impl TimeAxis {
         self.chosen.reserve_exact(columns);
     }
 
+    /// Becomes what `other` is, and allocates nothing.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.times_ms.clone_from(&other.times_ms);
+        self.local.clone_from(&other.local);
+        self.chosen.clone_from(&other.chosen);
+        (self.spacing, self.level) = (other.spacing, other.level);
+    }
+
     /// Chooses the labels of columns that begin at `times`, each of 2^`level` bars. Two labels are at least `spacing`
     /// columns apart.
     pub(crate) fn update(

@@ -56,18 +56,54 @@ pub(crate) struct Layout {
     /// Title and timeframe, and their width.
     title: String,
     title_width: i32,
+    profile: Profile,
+    /// The last version of still layers that was laid out.
+    versions: u64,
+    /// Where numbers become text.
+    text: String,
+}
+
+/// What is kept from one picture to the next.
+#[derive(Debug)]
+pub(crate) struct Stage {
     /// The gutter's width. Only grows, so that the plot stays in place.
     gutter: i32,
     prices: Option<(Range, Space)>,
     study_ranges: [Option<Range>; MAX_STUDIES],
     window: Window,
     times: TimeAxis,
-    still: Still,
-    profile: Profile,
+    /// What the still layers follow from, and their version.
+    key: Option<Key>,
+    version: u64,
     /// The rows of the price axis's labels.
     tick_rows: Vec<i32>,
-    /// Where numbers become text.
-    text: String,
+}
+
+impl Stage {
+    /// Becomes what `other` is, and allocates nothing.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        (self.gutter, self.prices, self.study_ranges) = (other.gutter, other.prices, other.study_ranges);
+        self.window.copy_from(&other.window);
+        self.times.copy_from(&other.times);
+        (self.key, self.version) = (other.key, other.version);
+        self.tick_rows.clone_from(&other.tick_rows);
+    }
+
+    /// The index and the level of the column at pixel column `x` in the last picture.
+    pub(crate) fn column_at(&self, x: u16) -> Option<(u64, u8)> {
+        let column = self.key?.slots.at(x.into(), self.window.columns.len())?;
+        Some((self.window.first + column as u64, self.window.level))
+    }
+
+    /// Its bars are others now, even if they have the numbers of those before.
+    pub(crate) fn forget_bars(&mut self) {
+        self.window.forget();
+    }
+
+    /// The first close shown: what relative scales count from.
+    fn first_close(&self) -> Option<i64> {
+        self.window.columns.iter().find_map(|column| column.ohlc).map(|ohlc| ohlc.close)
+    }
 }
 
 impl Layout {
@@ -92,29 +128,37 @@ impl Layout {
         let atlas = Atlas::at_scale(metrics.scale);
         let mut title = format!("{} · {}", settings.title, settings.timeframe);
         atlas.shorten(Face::Large, &mut title, i32::from(bounds.w) / 2);
-        let mut layout = Self {
+        Ok(Self {
             palette: Palette::new(settings.theme, &look.colors),
             atlas,
             metrics,
             bounds,
             title_width: atlas.width(Face::Large, &title),
             title,
-            gutter: panes::gutter_width(atlas, &metrics, "000.00"),
+            profile: Profile::new(look.volume_profile),
+            versions: 0,
+            text: String::with_capacity(256),
+            settings,
+        })
+    }
+
+    /// What the first picture begins with.
+    pub(crate) fn stage(&self) -> Stage {
+        let mut stage = Stage {
+            gutter: panes::gutter_width(self.atlas, &self.metrics, "000.00"),
             prices: None,
             study_ranges: [None; MAX_STUDIES],
             window: Window::default(),
             times: TimeAxis::default(),
-            still: Still::default(),
-            profile: Profile::new(look.volume_profile),
-            tick_rows: Vec::with_capacity(usize::from(bounds.h)),
-            text: String::with_capacity(256),
-            settings,
+            key: None,
+            version: 0,
+            tick_rows: Vec::with_capacity(usize::from(self.bounds.h)),
         };
         // At the most a column for each pixel.
-        let columns = usize::from(bounds.w);
-        layout.window.reserve(columns);
-        layout.times.reserve(columns);
-        Ok(layout)
+        let columns = usize::from(self.bounds.w);
+        stage.window.reserve(columns);
+        stage.times.reserve(columns);
+        stage
     }
 
     /// A scene without shapes, of the chart's size.
@@ -133,67 +177,58 @@ impl Layout {
     }
 
     /// How many bars fit into `view`.
-    pub(crate) fn visible_bars(&self, view: Viewed) -> usize {
-        self.room(view) << view.zoom.level()
+    pub(crate) fn visible_bars(&self, stage: &Stage, view: Viewed) -> usize {
+        self.room(stage, view) << view.zoom.level()
     }
 
     /// The zoom at which so many bars just fit.
-    pub(crate) fn zoom_for(&self, bars: u64) -> Zoom {
-        Zoom::fitting(bars, self.panes().plot.w.into(), self.metrics.scale)
-    }
-
-    /// The index and the level of the column at pixel column `x` in the last picture.
-    pub(crate) fn column_at(&self, x: u16) -> Option<(u64, u8)> {
-        let slots = self.still.key.as_ref()?.slots;
-        let column = slots.at(x.into(), self.window.columns.len())?;
-        Some((self.window.first + column as u64, self.window.level))
-    }
-
-    /// Its bars are others now, even if they have the numbers of those before.
-    pub(crate) fn forget_bars(&mut self) {
-        self.window.forget();
+    pub(crate) fn zoom_for(&self, stage: &Stage, bars: u64) -> Zoom {
+        Zoom::fitting(bars, self.panes(stage).plot.w.into(), self.metrics.scale)
     }
 
     /// How many columns fit.
-    fn room(&self, view: Viewed) -> usize {
+    fn room(&self, stage: &Stage, view: Viewed) -> usize {
         let spacing = Slots::spacing(view.zoom, &self.metrics);
-        Slots::fitting(&self.panes().plot, spacing, view.right == Right::Newest)
+        Slots::fitting(&self.panes(stage).plot, spacing, view.right == Right::Newest)
     }
 
     /// Fills `scene` with the picture. Layers that `scene` still has from an earlier one and that have not changed stay.
-    pub(crate) fn compose(&mut self, input: &Input<'_>, scene: &mut Scene) {
+    pub(crate) fn compose(&mut self, input: &Input<'_>, stage: &mut Stage, scene: &mut Scene) {
         let kind = self.settings.look.kind;
-        self.window.update(input.bars, input.studies, input.view, self.room(input.view), kind);
-        self.find_ranges(input);
-        if self.widen_gutter(input) {
+        stage.window.update(input.bars, input.studies, input.view, self.room(stage, input.view), kind);
+        self.find_ranges(input, stage);
+        if self.widen_gutter(input, stage) {
             // A wider gutter leaves room for fewer bars.
-            self.window.update(input.bars, input.studies, input.view, self.room(input.view), kind);
-            self.find_ranges(input);
+            stage.window.update(input.bars, input.studies, input.view, self.room(stage, input.view), kind);
+            self.find_ranges(input, stage);
         }
-        let panes = self.panes();
+        let panes = self.panes(stage);
         let spacing = Slots::spacing(input.view.zoom, &self.metrics);
         let free = input.view.right == Right::Newest;
-        let slots = Slots::new(&panes.plot, spacing, free, &self.metrics, self.window.columns.len());
-        let volumes = Axis::volume(self.window.volume, &panes.volume, 10 * self.metrics.scale_px);
-        let labels = Labels::of(self.settings.look.scale, self.first_close());
-        let version = self.still.version(Key {
-            window: self.window.version,
-            prices: self.prices,
-            labels,
-            volumes: volumes.range,
-            studies: self.study_ranges,
-            panes,
-            slots,
-            digits: input.bars.used_digits(),
-            marks: input.marks.version,
-        });
+        let slots = Slots::new(&panes.plot, spacing, free, &self.metrics, stage.window.columns.len());
+        let volumes = Axis::volume(stage.window.volume, &panes.volume, 10 * self.metrics.scale_px);
+        let labels = Labels::of(self.settings.look.scale, stage.first_close());
+        self.find_version(
+            stage,
+            Key {
+                window: stage.window.version,
+                prices: stage.prices,
+                labels,
+                volumes: volumes.range,
+                studies: stage.study_ranges,
+                panes,
+                slots,
+                digits: input.bars.used_digits(),
+                marks: input.marks.version,
+            },
+        );
         let digits = (self.settings.price_digits, input.bars.used_digits());
         let prices =
-            self.prices.map(|(range, space)| Prices::new(range, space, labels, &panes.price, digits));
-        let columns = self.window.columns.iter().map(|column| column.open_ms);
+            stage.prices.map(|(range, space)| Prices::new(range, space, labels, &panes.price, digits));
+        let columns = stage.window.columns.iter().map(|column| column.open_ms);
         let apart = (self.metrics.label_columns + spacing - 1) / spacing;
         let (zone, timeframe) = (&self.settings.time_zone, self.settings.timeframe);
-        self.times.update(columns, zone, timeframe, apart as usize, self.window.level);
+        stage.times.update(columns, zone, timeframe, apart as usize, stage.window.level);
         let mut view = View {
             scene,
             text: &mut self.text,
@@ -205,35 +240,38 @@ impl Layout {
             prices,
             volumes,
             panes,
-            columns: &self.window.columns,
-            window: &self.window,
+            columns: &stage.window.columns,
+            window: &stage.window,
             input,
-            study_ranges: &self.study_ranges,
-            tick_rows: &mut self.tick_rows,
+            study_ranges: &stage.study_ranges,
+            tick_rows: &mut stage.tick_rows,
             title: &self.title,
             title_width: self.title_width,
         };
-        view.draw(version, &self.times, &mut self.profile);
+        view.draw(stage.version, &stage.times, &mut self.profile);
     }
 
-    fn panes(&self) -> Panes {
+    /// Gives the still layers a version that changes whenever something in `key` does. No two keys ever share one.
+    fn find_version(&mut self, stage: &mut Stage, key: Key) {
+        if stage.key != Some(key) {
+            self.versions += 1;
+            (stage.key, stage.version) = (Some(key), self.versions);
+        }
+    }
+
+    fn panes(&self, stage: &Stage) -> Panes {
         let look = &self.settings.look;
         let studies = look.studies.iter().filter(|spec| !spec.is_overlay()).count();
         let wanted = Wanted { volume: !look.hide_volume, studies };
-        Panes::new(self.bounds, &self.metrics, self.gutter, self.title_width, wanted)
-    }
-
-    /// The first close shown: what relative scales count from.
-    fn first_close(&self) -> Option<i64> {
-        self.window.columns.iter().find_map(|column| column.ohlc).map(|ohlc| ohlc.close)
+        Panes::new(self.bounds, &self.metrics, stage.gutter, self.title_width, wanted)
     }
 
     /// Fits the ranges of all axes to what is shown.
-    fn find_ranges(&mut self, input: &Input<'_>) {
+    fn find_ranges(&self, input: &Input<'_>, stage: &mut Stage) {
         let digits = self.settings.price_digits;
         let tick = 10i128.pow((digits - input.bars.used_digits()).into());
-        let overlays = studies::overlay_extent(input.studies, &self.window, digits);
-        let extent = self.window.extent.map(|(low, high)| {
+        let overlays = studies::overlay_extent(input.studies, &stage.window, digits);
+        let extent = stage.window.extent.map(|(low, high)| {
             // A line that is far from all prices must not squeeze them: it may take up to twice their height.
             let height = high.saturating_sub(low).max(1);
             overlays.map_or((low, high), |(lowest, highest)| {
@@ -241,23 +279,23 @@ impl Layout {
                 (low.min(lowest.max(least)), high.max(highest.min(most)))
             })
         });
-        self.prices = extent.map(|extent| {
+        stage.prices = extent.map(|extent| {
             let space = Space::of(self.settings.look.scale, extent.0);
-            let kept = self.prices.filter(|(_, kept)| *kept == space).map(|(range, _)| range);
+            let kept = stage.prices.filter(|(_, kept)| *kept == space).map(|(range, _)| range);
             (space.fit(extent, tick, kept), space)
         });
         for (index, study) in input.studies.list().iter().enumerate() {
-            let kept = self.study_ranges[index];
-            self.study_ranges[index] = studies::range(study.spec(), self.window.studies[index], kept);
+            let kept = stage.study_ranges[index];
+            stage.study_ranges[index] = studies::range(study.spec(), stage.window.studies[index], kept);
         }
     }
 
     /// Makes room for the longest label. Returns whether that took more room than before.
-    fn widen_gutter(&mut self, input: &Input<'_>) -> bool {
-        let before = self.gutter;
-        let Some((range, space)) = self.prices else { return false };
-        let panes = self.panes();
-        let labels = Labels::of(self.settings.look.scale, self.first_close());
+    fn widen_gutter(&mut self, input: &Input<'_>, stage: &mut Stage) -> bool {
+        let before = stage.gutter;
+        let Some((range, space)) = stage.prices else { return false };
+        let panes = self.panes(stage);
+        let labels = Labels::of(self.settings.look.scale, stage.first_close());
         let digits = (self.settings.price_digits, input.bars.used_digits());
         let prices = Prices::new(range, space, labels, &panes.price, digits);
         let ends = match space {
@@ -269,14 +307,14 @@ impl Layout {
         for price in ends {
             self.text.clear();
             prices.push(&mut self.text, price);
-            self.gutter = self.gutter.max(panes::gutter_width(self.atlas, &self.metrics, &self.text));
+            stage.gutter = stage.gutter.max(panes::gutter_width(self.atlas, &self.metrics, &self.text));
         }
-        self.gutter > before
+        stage.gutter > before
     }
 }
 
 /// All that the still layers follow from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Key {
     window: u64,
     prices: Option<(Range, Space)>,
@@ -287,24 +325,6 @@ struct Key {
     slots: Slots,
     digits: u8,
     marks: u64,
-}
-
-/// The version of the still layers.
-#[derive(Debug, Default)]
-struct Still {
-    key: Option<Key>,
-    version: u64,
-}
-
-impl Still {
-    /// A number that changes whenever something in `key` does.
-    fn version(&mut self, key: Key) -> u64 {
-        if self.key.as_ref() != Some(&key) {
-            self.key = Some(key);
-            self.version += 1;
-        }
-        self.version
-    }
 }
 
 /// What the parts of a picture share while it is put together.

@@ -31,7 +31,7 @@ pub(super) struct Window {
 }
 
 /// All that the columns but the last follow from.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     revision: u64,
     level: u8,
@@ -43,6 +43,15 @@ impl Window {
     /// Makes room for so many columns, so that nothing is allocated later.
     pub(super) fn reserve(&mut self, columns: usize) {
         self.columns.reserve_exact(columns);
+    }
+
+    /// Becomes what `other` is, and allocates nothing.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.columns.clone_from(&other.columns);
+        (self.key, self.version, self.level, self.first) =
+            (other.key, other.version, other.level, other.first);
+        (self.older, self.older_studies) = (other.older, other.older_studies);
+        (self.extent, self.volume, self.studies) = (other.extent, other.volume, other.studies);
     }
 
     /// Forgets what it knows of its bars, which are others now.
