@@ -297,6 +297,7 @@ impl Chart {
             core::mem::swap(&mut self.frame, &mut ahead.frame);
             core::mem::swap(&mut self.scene, &mut ahead.scene);
             core::mem::swap(&mut self.stage, &mut ahead.stage);
+            self.stage.keep_ranges(&ahead.stage);
             self.ahead_counts.hits += 1;
         } else if opened {
             self.ahead_counts.misses += 1;

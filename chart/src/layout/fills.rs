@@ -45,10 +45,9 @@ impl Profile {
         let pane = view.panes.price;
         if self.version != Some(version) {
             self.version = Some(version);
-            let Some((low, high)) = view.window.extent else { return };
-            let most =
-                (usize::from(pane.h) / (LEAST_ROWS * usize::from(view.m.scale))).clamp(4, MAX_BINS / 2);
-            // The newest bar may go beyond the others: twice as many bins as needed have room.
+            // By the axis, not by the bars: of one version there is one size of bins.
+            let (low, high) = (prices.price_at(pane.bottom() - 1), prices.price_at(pane.y.into()));
+            let most = (usize::from(pane.h) / (LEAST_ROWS * usize::from(view.m.scale))).clamp(4, MAX_BINS);
             volumes.reset(VolumeProfile::size_for(low, high, most).unwrap_or(i64::MAX));
             for column in view.older() {
                 // What a profile has no room for it leaves out.

@@ -82,11 +82,16 @@ pub(crate) struct Stage {
 impl Stage {
     /// Becomes what `other` is, and allocates nothing.
     pub(crate) fn copy_from(&mut self, other: &Self) {
-        (self.gutter, self.prices, self.study_ranges) = (other.gutter, other.prices, other.study_ranges);
+        self.keep_ranges(other);
         self.window.copy_from(&other.window);
         self.times.copy_from(&other.times);
         (self.key, self.version) = (other.key, other.version);
         self.tick_rows.clone_from(&other.tick_rows);
+    }
+
+    /// Goes on from the ranges of `other`, whatever its own: they must not follow from a bar that was only expected.
+    pub(crate) fn keep_ranges(&mut self, other: &Self) {
+        (self.gutter, self.prices, self.study_ranges) = (other.gutter, other.prices, other.study_ranges);
     }
 
     /// The index and the level of the column at pixel column `x` in the last picture.
