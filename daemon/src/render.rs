@@ -9,10 +9,10 @@ use crate::fail;
 use crate::rt::{POLL_NS, Wait};
 use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
-use chart::{Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
+use chart::{AheadCounts, Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
-use market::{Candle, ChartName};
+use market::{Candle, ChartName, Timeframe};
 use shm::ShmError;
 use shm::frame::{Backend, FrameInfo, FramePlan, FrameWriter, Rect, SlotWriter};
 use shm::lease::LeaseTable;
@@ -95,6 +95,7 @@ pub struct Renderer {
 struct View {
     /// Its place in the status segment.
     place: usize,
+    timeframe: Timeframe,
     series: usize,
     instrument: usize,
     chart: Chart,
@@ -107,6 +108,7 @@ struct View {
     history: usize,
     seen: Option<SeriesState>,
     next_tick: u64,
+    ahead: AheadTries,
     /// How often a slot was passed over because it was leased.
     passed_over: u64,
 }
@@ -168,13 +170,19 @@ impl Renderer {
     /// Prepares one chart for its next frame, if there is one that is not: for when there is nothing else to do.
     /// Returns whether there was.
     pub fn catch_up(&mut self) -> bool {
-        let behind = self.views.iter_mut().find(|view| !view.frames.has_kept());
-        behind.map(View::catch_up).is_some()
+        if let Some(behind) = self.views.iter_mut().find(|view| !view.frames.has_kept()) {
+            behind.catch_up();
+            return true;
+        }
+        let now_ns = (self.now_ns)();
+        let soon = self.views.iter_mut().find(|view| view.wants_ahead(now_ns));
+        soon.map(|view| view.prepare_ahead(&self.status)).is_some()
     }
 
     /// Whether a chart is not prepared for its next frame.
     pub fn is_behind(&self) -> bool {
-        self.views.iter().any(|view| !view.frames.has_kept())
+        let now_ns = (self.now_ns)();
+        self.views.iter().any(|view| !view.frames.has_kept() || view.wants_ahead(now_ns))
     }
 
     /// Goes on with a simpler backend, if there is one: the present one took too long.
@@ -217,6 +225,25 @@ impl Renderer {
     }
 }
 
+/// How often in a row a coming bar's picture may be drawn ahead: a bar that trades to its very end is not worth more.
+const MAX_AHEAD_TRIES: u32 = 4;
+/// A picture is drawn ahead in the last part of its bar: an eighth, ...
+const AHEAD_PART: i64 = 8;
+/// ... but not more than so many milliseconds.
+const AHEAD_MS: i64 = 1_000;
+
+/// What was tried for the coming bar's picture.
+#[derive(Debug, Default)]
+struct AheadTries {
+    /// The number of the newest bar.
+    newest: u64,
+    tries: u32,
+    /// The state of the bars for which there is nothing more to do.
+    done: Option<u64>,
+    /// What the chart had counted before.
+    counted: AheadCounts,
+}
+
 impl View {
     fn new(
         place: usize,
@@ -243,6 +270,7 @@ impl View {
         })
         .map_err(|error| RenderError::Chart(plan.name.clone(), error))?;
         plan.price_lines.iter().for_each(|line| chart.set_price_line(*line));
+        chart.enable_ahead().map_err(|error| RenderError::Chart(plan.name.clone(), error))?;
         let frames = FrameWriter::create(&FramePlan {
             chart: &plan.name.to_string(),
             width: width as usize,
@@ -258,6 +286,7 @@ impl View {
         let owed = Changes::none(width, height);
         Ok(Self {
             place,
+            timeframe: plan.name.timeframe,
             series,
             instrument,
             chart,
@@ -268,6 +297,7 @@ impl View {
             history: plan.history,
             seen: None,
             next_tick,
+            ahead: AheadTries::default(),
             passed_over: 0,
         })
     }
@@ -299,6 +329,7 @@ impl View {
             self.refresh(market, state);
         }
         self.chart.draw();
+        self.count_ahead(status);
         self.owed.merge(self.chart.changes());
         let damage = self.owed.damage();
         let mut info = FrameInfo {
@@ -362,6 +393,40 @@ impl View {
             copy_missed(&slot, &self.chart, &mut self.damage);
             slot.keep(latest);
         }
+    }
+
+    /// Whether the newest bar is about to end by the venue's clock, and the next one's picture is not there.
+    fn wants_ahead(&self, now_ns: u64) -> bool {
+        let (Some(seen), Some(newest)) = (self.seen, self.chart.bars().last()) else { return false };
+        if self.ahead.done == Some(seen.revision)
+            || (self.ahead.newest == seen.end && self.ahead.tries >= MAX_AHEAD_TRIES)
+        {
+            return false;
+        }
+        let end_ms = self.timeframe.end_ms(newest.open_ms);
+        let lead_ms = (end_ms.saturating_sub(newest.open_ms) / AHEAD_PART).min(AHEAD_MS);
+        let since_ms = (now_ns.saturating_sub(seen.receive_ns) / 1_000_000) as i64;
+        seen.venue_ms.saturating_add(since_ms) >= end_ms.saturating_sub(lead_ms)
+    }
+
+    /// Draws the coming bar's picture.
+    fn prepare_ahead(&mut self, status: &StatusWriter) {
+        let (Some(seen), Some(newest)) = (self.seen, self.chart.bars().last()) else { return };
+        if self.ahead.newest != seen.end {
+            (self.ahead.newest, self.ahead.tries) = (seen.end, 0);
+        }
+        self.ahead.tries += 1;
+        self.ahead.done = Some(seen.revision);
+        self.chart.prepare_ahead(self.timeframe.end_ms(newest.open_ms));
+        self.count_ahead(status);
+    }
+
+    fn count_ahead(&mut self, status: &StatusWriter) {
+        let now = self.chart.ahead_counts();
+        let before = std::mem::replace(&mut self.ahead.counted, now);
+        status.count(Counter::AheadPrepared, now.prepared - before.prepared);
+        status.count(Counter::AheadHits, now.hits - before.hits);
+        status.count(Counter::AheadMisses, now.misses - before.misses);
     }
 
     /// Brings the chart's bars up to `state`. Reads the newest ones only, unless older ones changed.

@@ -78,6 +78,7 @@ impl Stand {
             let before = self.copy();
             if *prepares {
                 prop_assert!(self.renderer.catch_up(), "every frame leaves something to prepare");
+                while self.renderer.catch_up() {}
             }
             for time in 0..*times {
                 self.trade(*pause_ms, price + time as i64);
@@ -145,6 +146,26 @@ proptest! {
         let ticks = stand.status.histogram(Stage::TickToFrame).unwrap().count();
         prop_assert_eq!(ticks, stand.trades, "every trade has its latency");
     }
+}
+
+#[test]
+fn a_bar_that_opens_after_a_pause_was_drawn_ahead() {
+    let mut stand = Stand::new(500);
+    for step in 0..200 {
+        stand.trade(330, 100 + step % 7);
+        stand.renderer.step();
+        while stand.renderer.is_behind() {
+            assert!(stand.renderer.catch_up(), "what is behind can be caught up");
+        }
+        let copy = stand.copy();
+        let (_, picture) = stand.renderer.pictures().next().unwrap();
+        assert!(copy.pixels == picture.pixels(), "frame {} differs", copy.number());
+    }
+    let counter = |counter| stand.status.counter(counter);
+    let (prepared, hits) = (counter(Counter::AheadPrepared), counter(Counter::AheadHits));
+    // Of three trades in a second at most one falls into the last eighth of its bar.
+    assert!(hits > 10 && prepared >= hits, "{hits} hits of {prepared}");
+    assert!(counter(Counter::AheadMisses) <= prepared - hits);
 }
 
 #[test]

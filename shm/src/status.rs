@@ -239,6 +239,12 @@ named! {
         BackendSwitches = "backend_switches",
         /// Configurations that were taken over while running.
         Reloads = "reloads",
+        /// Pictures of a coming bar that were drawn ahead, over all charts.
+        AheadPrepared = "ahead_prepared",
+        /// New bars whose picture was drawn ahead, and used.
+        AheadHits = "ahead_hits",
+        /// New bars whose picture was drawn ahead, and of no use.
+        AheadMisses = "ahead_misses",
     }
 }
 
