@@ -5,10 +5,11 @@ use crate::bars::Bars;
 use crate::damage::{self, Changes, Damage};
 use crate::layout::{Input, Layout, Stage};
 use crate::marks::{Marker, Marks, PriceLine};
+use crate::raster::{Kernel, Rasteriser};
 use crate::scene::Scene;
 use crate::studies::Studies;
 use crate::view::{Right, View};
-use crate::{ChartError, Frame, Settings, raster};
+use crate::{ChartError, Frame, Rect, Settings};
 use market::{Candle, CandleState};
 
 /// A chart and its picture.
@@ -33,6 +34,7 @@ pub struct Chart {
     frame: Frame,
     changes: Changes,
     damage: Damage,
+    painter: Painter,
     /// None unless pictures are drawn ahead.
     ahead: Option<Box<Ahead>>,
     ahead_counts: AheadCounts,
@@ -59,6 +61,7 @@ impl Chart {
             changes: Changes::none(settings.width, settings.height),
             frame,
             damage: Damage::none(),
+            painter: Painter::new(Kernel::best()),
             ahead: None,
             ahead_counts: AheadCounts::default(),
         };
@@ -268,13 +271,13 @@ impl Chart {
         ahead.stale.for_each_rect(|rect| ahead.frame.copy_from(frame, &rect));
         ahead.stage.copy_from(stage);
         self.bars.push(Candle::empty(open_ms, CandleState::Quiet, before.close()));
-        let Self { bars, studies, marks, view, pointer, venue_ms, .. } = self;
+        let Self { bars, studies, marks, view, pointer, venue_ms, painter, .. } = self;
         let input = Input { bars, studies, marks, view: *view, pointer: *pointer, venue_ms: *venue_ms };
         layout.compose(&input, &mut ahead.stage, &mut ahead.scene);
         self.bars.pop();
         ahead.changes.clear();
         damage::diff(scene, &ahead.scene, &mut ahead.changes);
-        ahead.changes.for_each_rect(|rect| raster::draw(&ahead.scene, rect, &mut ahead.frame));
+        painter.paint(&ahead.scene, &ahead.changes, &mut ahead.frame);
         ahead.stale.clear();
         ahead.stale.merge(&ahead.changes);
         true
@@ -321,8 +324,17 @@ impl Chart {
 
     fn redraw(&mut self) {
         self.damage = self.changes.damage();
-        let Self { scene, frame, changes, .. } = self;
-        changes.for_each_rect(|rect| raster::draw(scene, rect, frame));
+        self.painter.paint(&self.scene, &self.changes, &mut self.frame);
+    }
+
+    /// Draws with this kernel from now on, or with the best where the processor cannot run it. The bytes are the same.
+    pub fn set_kernel(&mut self, kernel: Kernel) {
+        self.painter = Painter::new(kernel);
+    }
+
+    /// What it draws with.
+    pub fn kernel(&self) -> Kernel {
+        self.painter.raster.kernel()
     }
 
     /// What the last drawing changed.
@@ -344,5 +356,24 @@ impl Chart {
     /// What the picture shows, for another rasteriser.
     pub fn scene(&self) -> &Scene {
         &self.scene
+    }
+}
+
+/// Draws changes.
+#[derive(Debug)]
+struct Painter {
+    raster: Rasteriser,
+    rects: Vec<Rect>,
+}
+
+impl Painter {
+    fn new(kernel: Kernel) -> Self {
+        Self { raster: Rasteriser::new(kernel), rects: Vec::with_capacity(1_024) }
+    }
+
+    fn paint(&mut self, scene: &Scene, changes: &Changes, frame: &mut Frame) {
+        self.rects.clear();
+        changes.for_each_rect(|rect| self.rects.push(rect));
+        self.raster.draw(scene, &self.rects, frame);
     }
 }

@@ -17,6 +17,8 @@ pub fn draw(scene: &Scene, clip: Rect, frame: &mut Frame) {
 fn paint(shape: &Shape, area: Rect, atlas: &Atlas, frame: &mut Frame) {
     let rows = frame.rows_mut(&area);
     match shape.paint {
+        // A pattern without a period paints nothing.
+        Paint::Dash { run: 0 } | Paint::DashDown { run: 0 } | Paint::Hatch { period: 0, .. } => {}
         Paint::Solid => rows.for_each(|row| row.fill(shape.color)),
         Paint::Dash { run } => {
             let (run, period) = (usize::from(run), 2 * usize::from(run));
