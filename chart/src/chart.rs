@@ -278,6 +278,8 @@ impl Chart {
         ahead.changes.clear();
         damage::diff(scene, &ahead.scene, &mut ahead.changes);
         painter.paint(&ahead.scene, &ahead.changes, &mut ahead.frame);
+        // There is time to look which of it is really other: slots copy no more than that.
+        ahead.changes.refine(frame, &ahead.frame);
         ahead.stale.clear();
         ahead.stale.merge(&ahead.changes);
         true

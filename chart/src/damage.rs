@@ -2,8 +2,8 @@
 //!
 //! Damage may cover more than what changed, never less: a pixel outside it is the same in both frames.
 
-use crate::Rect;
 use crate::scene::{Paint, Scene, Shape};
+use crate::{Frame, Rect};
 
 /// The most rectangles that a [`Damage`] holds.
 pub const MAX_RECTS: usize = 16;
@@ -20,7 +20,7 @@ const MATCHED_SHAPES: usize = 160;
 /// The width of a tile: a cache line of pixels, which is what moves between caches anyhow.
 const TILE_WIDTH: usize = 16;
 /// The height of a tile.
-const TILE_HEIGHT: usize = 16;
+const TILE_HEIGHT: usize = 8;
 
 /// A union of at most [`MAX_RECTS`] rectangles. They may overlap.
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,6 +150,24 @@ impl Tiles {
         }
     }
 
+    /// Keeps only the tiles for which `differs` is true.
+    fn retain(&mut self, mut differs: impl FnMut(Rect) -> bool) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let (row, first) = (at / self.words_in_row, at % self.words_in_row * 64);
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let edge = |tile: usize, size: usize| (tile * size) as i32;
+                let (x, y) = (edge(first + bit, TILE_WIDTH), edge(row, TILE_HEIGHT));
+                let tile = Rect::from_edges(x, y, x + TILE_WIDTH as i32, y + TILE_HEIGHT as i32, self.bounds);
+                if !differs(tile) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
+    }
+
     /// Tiles that lie side by side, as one rectangle.
     fn for_each_run(&self, mut each: impl FnMut(Rect)) {
         if self.reach.is_empty() {
@@ -201,6 +219,11 @@ impl Changes {
     pub fn fill(&mut self) {
         self.clear();
         self.few.add(self.tiles.bounds);
+    }
+
+    /// Leaves out tiles in which two frames do not differ: for when there is time to look.
+    pub(crate) fn refine(&mut self, one: &Frame, other: &Frame) {
+        self.tiles.retain(|tile| one.differs(other, &tile));
     }
 
     /// Adds the pixels of `other`, which must be of a frame of the same size.
@@ -466,10 +489,11 @@ mod tests {
         assert_eq!(
             runs,
             [
-                Rect::new(0, 0, 16, 16),
-                Rect::new(992, 0, 80, 16),
-                Rect::new(992, 16, 80, 16),
-                Rect::new(1_920, 64, 13, 13)
+                Rect::new(0, 0, 16, 8),
+                Rect::new(992, 8, 80, 8),
+                Rect::new(992, 16, 80, 8),
+                Rect::new(1_920, 64, 13, 8),
+                Rect::new(1_920, 72, 13, 5)
             ]
         );
     }

@@ -177,6 +177,15 @@ impl Frame {
         }
     }
 
+    /// Whether a pixel of `area`, which must lie in both frames, is other in `other`, which has the same width.
+    pub(crate) fn differs(&self, other: &Self, area: &Rect) -> bool {
+        let (stride, width) = (usize::from(self.width), usize::from(area.w));
+        (usize::from(area.y)..area.bottom() as usize).any(|row| {
+            let start = row * stride + usize::from(area.x);
+            self.pixels[start..start + width] != other.pixels[start..start + width]
+        })
+    }
+
     /// The rows of `area`, which must lie in the frame and not be empty.
     #[inline]
     pub(crate) fn rows_mut(&mut self, area: &Rect) -> impl Iterator<Item = &mut [u32]> {
