@@ -10,6 +10,7 @@ mod hiccup;
 mod idle;
 mod plot;
 mod publish_wake;
+mod raster_kernels;
 mod replay;
 mod tick_to_frame;
 
@@ -47,6 +48,8 @@ enum Name {
     Idle,
     /// What hostile readers do to the writer's latency
     Attacks,
+    /// Drawing a chart by each kernel, beside copying and filling its frame
+    RasterKernels,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Name::PublishWake => publish_wake::measure(cli.rounds),
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
+        Name::RasterKernels => raster_kernels::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());
