@@ -12,6 +12,7 @@ mod idle;
 mod plot;
 mod publish_wake;
 mod raster;
+mod raster_kernels;
 mod replay;
 mod tick_to_frame;
 
@@ -55,6 +56,8 @@ enum Name {
     Attacks,
     /// A chart as a file in each format, and as a PNG that follows the last price, beside the `png` crate
     Encode,
+    /// Drawing a chart by each kernel, beside copying and filling its frame
+    RasterKernels,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),
+        Name::RasterKernels => raster_kernels::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());

@@ -91,11 +91,12 @@ pub(super) fn draw(kernel: Kernel, scene: &Scene, job: Job<'_>, frame: &mut Fram
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
+    use crate::raster::avx2::Avx2;
     use crate::raster::avx512::Avx512;
 
     #[target_feature(enable = "avx2,bmi1,bmi2")]
     pub(super) fn run_avx2(scene: &Scene, job: Job<'_>, frame: &mut Frame) {
-        run::<Portable>(scene, job, frame);
+        run::<Avx2>(scene, job, frame);
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,avx512f,avx512bw,avx512vl")]
@@ -104,7 +105,9 @@ mod x86 {
     }
 }
 
-/// Must be inlined, to be compiled for the features of its caller; as must all that it calls for each shape.
+/// Must be inlined, to be compiled for the features of its caller, as must all that it calls for each shape. So nothing
+/// there hands a closure to a library function: what the closure does would be compiled without the features, and each
+/// vector instruction become a call (a dashed line across the frame took 6.2 µs instead of 0.6).
 #[inline(always)]
 fn run<L: Lanes>(scene: &Scene, job: Job<'_>, frame: &mut Frame) {
     let atlas = scene.atlas();

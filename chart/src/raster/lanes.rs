@@ -1,13 +1,11 @@
 //! Painting a shape by whole vectors. The code is safe and has no vector instructions: arrays of a fixed length, from
 //! which the compiler makes vectors of whatever width the caller is compiled for.
 
+use super::scalar;
 use crate::frame::blend;
 use crate::scene::{Paint, Shape};
 use crate::text::Atlas;
 use crate::{Frame, Rect};
-
-/// How many pixels are painted at a time.
-const WIDTH: usize = 8;
 
 /// The steps that differ from kernel to kernel. All areas lie in the frame and are not empty.
 pub(super) trait Lanes {
@@ -38,7 +36,9 @@ pub(super) fn paint<L: Lanes>(shape: &Shape, area: Rect, atlas: &Atlas, frame: &
         Paint::Dash { run } if run > 0 => {
             let (run, period) = (u32::from(run), 2 * u32::from(run));
             let phase = u32::from(area.x) % period;
-            frame.rows_mut(&area).for_each(|row| L::pattern(row, color, phase, period, run));
+            for row in frame.rows_mut(&area) {
+                L::pattern(row, color, phase, period, run);
+            }
         }
         Paint::DashDown { run } if run > 0 => {
             let run = i32::from(run);
@@ -105,8 +105,13 @@ impl Lanes for Portable {
                 match area.w {
                     $($width => fill_narrow::<$width>(frame, area, color),)*
                     _ => {
-                        for row in frame.rows_mut(area) {
-                            row.fill(color);
+                        if usize::from(area.w) == frame.width() as usize {
+                            let (pixels, stride) = frame.rest_mut(area);
+                            fill_run(&mut pixels[..usize::from(area.h) * stride], color);
+                        } else {
+                            for row in frame.rows_mut(area) {
+                                fill_run(row, color);
+                            }
                         }
                     }
                 }
@@ -117,30 +122,13 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn pattern(row: &mut [u32], color: u32, phase: u32, period: u32, run: u32) {
-        let mut places: [u32; WIDTH] = core::array::from_fn(|lane| (phase + lane as u32) % period);
-        let step = WIDTH as u32 % period;
-        let (blocks, rest) = row.as_chunks_mut::<WIDTH>();
-        for block in blocks {
-            for (pixel, place) in block.iter_mut().zip(&mut places) {
-                *pixel = if *place < run { color } else { *pixel };
-                *place += step;
-                *place -= if *place >= period { period } else { 0 };
-            }
-        }
-        for (pixel, place) in rest.iter_mut().zip(&places) {
-            *pixel = if *place < run { color } else { *pixel };
-        }
+        scalar::pattern(row, color, phase as usize, period as usize, run as usize);
     }
 
     #[inline(always)]
     fn cover(frame: &mut Frame, area: &Rect, color: u32, coverage: &[u8], pitch: usize) {
-        let width = usize::from(area.w);
-        let (pixels, stride) = frame.rest_mut(area);
-        for y in 0..usize::from(area.h) {
-            let (pixels, coverage) = (&mut pixels[y * stride..], &coverage[y * pitch..]);
-            for x in (0..width).step_by(WIDTH) {
-                cover_block(&mut pixels[x..], &coverage[x..], color, width - x);
-            }
+        for (row, coverage) in frame.rows_mut(area).zip(coverage.chunks(pitch)) {
+            scalar::cover(row, color, coverage);
         }
     }
 }
@@ -155,21 +143,16 @@ fn fill_narrow<const W: usize>(frame: &mut Frame, area: &Rect, color: u32) {
     }
 }
 
-/// Blends over the first `count` pixels, at most a vector of them.
-///
-/// Where there are more pixels and more coverage it takes a whole vector, and blends what is too much with no
-/// coverage: that gives each pixel the value that it has.
+/// Paints a run of pixels. From the first whole cache line on it is done line by line, which the processor then need
+/// not read before it writes them.
 #[inline(always)]
-fn cover_block(pixels: &mut [u32], coverage: &[u8], color: u32, count: usize) {
-    if let (Some(pixels), Some(coverage)) =
-        (pixels.first_chunk_mut::<WIDTH>(), coverage.first_chunk::<WIDTH>())
-    {
-        for (lane, (pixel, coverage)) in pixels.iter_mut().zip(coverage).enumerate() {
-            *pixel = blend(color, *pixel, if lane < count { *coverage } else { 0 });
-        }
-    } else {
-        for (pixel, coverage) in pixels.iter_mut().zip(coverage).take(count) {
-            *pixel = blend(color, *pixel, *coverage);
-        }
+fn fill_run(run: &mut [u32], color: u32) {
+    let begin = (run.as_ptr().addr().wrapping_neg() % 64 / 4).min(run.len());
+    let (begin, lines) = run.split_at_mut(begin);
+    let (lines, end) = lines.as_chunks_mut::<16>();
+    begin.fill(color);
+    for line in lines {
+        *line = [color; 16];
     }
+    end.fill(color);
 }

@@ -2,6 +2,8 @@
 //! [`Rasteriser`] makes the same bytes faster, with the widest vectors that the processor has.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bins;
 mod kernel;
