@@ -31,6 +31,8 @@ pub struct Chart {
     frame: Frame,
     changes: Changes,
     damage: Damage,
+    /// Nothing of the last picture that was shown is in the frame.
+    is_new: bool,
 }
 
 impl Chart {
@@ -53,6 +55,7 @@ impl Chart {
             changes: Changes::none(settings.width, settings.height),
             frame,
             damage: Damage::none(),
+            is_new: false,
         };
         chart.compose();
         chart.changes.fill();
@@ -65,14 +68,14 @@ impl Chart {
         let mut other = Self::new(settings)?;
         other.load(self.bars.first(), self.bars.candles());
         (other.marks, other.venue_ms) = (core::mem::take(&mut self.marks), self.venue_ms);
-        other.view = self.view;
+        (other.view, other.is_new) = (self.view, true);
         *self = other;
         Ok(())
     }
 
-    /// Forgets all bars and takes these, oldest first; the first has number `first`.
+    /// Forgets all bars and takes these, oldest first; the first has number `first`, but no more than 2^62.
     pub fn load(&mut self, first: u64, bars: &[Candle]) {
-        self.bars.clear(first);
+        self.bars.clear(first.min(1 << 62));
         bars.iter().for_each(|bar| _ = self.bars.push(*bar));
         self.studies.load(self.bars.candles());
         self.layout.forget_bars();
@@ -86,19 +89,23 @@ impl Chart {
         self.studies.push(&bar);
     }
 
-    /// The newest bar has changed.
+    /// The newest bar has changed. Does nothing where there is none.
     pub fn set_newest(&mut self, bar: Candle) {
+        if self.bars.candles().is_empty() {
+            return;
+        }
         self.bars.set_newest(bar);
         self.studies.set_newest(&bar);
     }
 
     /// The bar with this number has changed. Does nothing where it is not kept.
     pub fn amend(&mut self, number: u64, bar: Candle) {
-        if number + 1 == self.bars.end() {
+        if number.checked_add(1) == Some(self.bars.end()) {
             return self.set_newest(bar);
         }
-        self.bars.amend(number, bar);
-        self.studies.load(self.bars.candles());
+        if self.bars.amend(number, bar) {
+            self.studies.load(self.bars.candles());
+        }
     }
 
     /// The bars, oldest first.
@@ -218,7 +225,11 @@ impl Chart {
         core::mem::swap(&mut self.scene, &mut self.spare);
         self.compose();
         self.changes.clear();
-        damage::diff(&self.spare, &self.scene, &mut self.changes);
+        if core::mem::take(&mut self.is_new) {
+            self.changes.fill();
+        } else {
+            damage::diff(&self.spare, &self.scene, &mut self.changes);
+        }
         self.redraw();
         &self.damage
     }
