@@ -4,22 +4,17 @@
 mod common;
 
 use chart::scene::{Layer, Paint, Shape};
-use chart::{Chart, Color, Colors, Look, PriceLine, Rect, Right, Settings, Theme, View, Zoom};
+use chart::{Chart, Color, Colors, Look, Rect, Right, Settings, Theme, View, Zoom};
+use common::probe::{self, Axis, axis, extent, pixel, program, shown};
 use common::recorded::{self, ADA, BITCOIN, EURO, File};
 use common::{drawn, settings};
 use market::{Candle, Ohlc};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const UP: Color = Color(0x00_ff00);
 const DOWN: Color = Color(0xff_0000);
-
-/// A colour as a pixel.
-fn pixel(color: Color) -> u32 {
-    0xff00_0000 | color.0.swap_bytes() >> 8
-}
 
 /// A chart of candles and nothing else in their colours, as large as `size`, magnified `scale` times.
 fn chart(file: &File, (width, height): (u32, u32), scale: u8, bars: &[Candle]) -> Chart {
@@ -36,77 +31,6 @@ fn chart(file: &File, (width, height): (u32, u32), scale: u8, bars: &[Candle]) -
     chart.load(0, bars);
     chart.draw();
     chart
-}
-
-/// Where a price axis is, and what it shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Axis {
-    /// The row of `high`.
-    top: i32,
-    /// The row of `low`.
-    bottom: i32,
-    low: i64,
-    high: i64,
-}
-
-/// Asks the chart where its axis ends, by putting lines at prices and seeing which of them are shown, and where.
-fn axis(chart: &mut Chart) -> Axis {
-    let (low, high) = extent(shown(chart));
-    let reach = 4 * (high - low) + 1_000;
-    let low = last_shown(chart, low, low - reach);
-    let high = last_shown(chart, high, high + reach);
-    let rows = rows_of(chart, &[low, high]);
-    chart.clear_marks();
-    chart.draw();
-    Axis { top: rows[1].unwrap(), bottom: rows[0].unwrap(), low, high }
-}
-
-/// The price farthest from `shown`, towards `hidden`, at which a line is shown.
-fn last_shown(chart: &mut Chart, mut shown: i64, mut hidden: i64) -> i64 {
-    while shown.abs_diff(hidden) > 1 {
-        let step = ((hidden - shown) / 31).abs().max(1) * (hidden - shown).signum();
-        let prices: Vec<_> = (1..=31)
-            .map(|at| shown + at * step)
-            .take_while(|price| (*price < hidden) == (shown < hidden) && *price != hidden)
-            .collect();
-        let rows = rows_of(chart, &prices);
-        let seen = rows.iter().take_while(|row| row.is_some()).count();
-        if let Some(price) = prices.get(seen) {
-            hidden = *price;
-        }
-        if let Some(price) = seen.checked_sub(1).and_then(|last| prices.get(last)) {
-            shown = *price;
-        }
-    }
-    shown
-}
-
-/// The rows on which lines at these prices, at most 32, lie.
-fn rows_of(chart: &mut Chart, prices: &[i64]) -> Vec<Option<i32>> {
-    let color = |index: usize| Color(0x10_0000 + index as u32);
-    chart.clear_marks();
-    for (index, price) in prices.iter().enumerate() {
-        chart.set_price_line(PriceLine { price: *price, color: color(index), title: "".into() });
-    }
-    chart.draw();
-    let lines = chart.scene().layer(Layer::Marks);
-    let row_of = |index: usize| lines.iter().find(|shape| shape.color == pixel(color(index)));
-    (0..prices.len()).map(|index| row_of(index).map(|shape| shape.area.y.into())).collect()
-}
-
-/// The bars that a chart shows.
-fn shown(chart: &Chart) -> &[Candle] {
-    let bars = chart.bars();
-    let end = match chart.view().right {
-        Right::Newest => bars.len(),
-        Right::Bar(number) => (number as usize + 1).min(bars.len()),
-    };
-    &bars[end.saturating_sub(chart.visible_bars())..end]
-}
-
-fn extent(bars: &[Candle]) -> (i64, i64) {
-    let prices = bars.iter().filter_map(|bar| bar.ohlc);
-    prices.fold((i64::MAX, i64::MIN), |(low, high), ohlc| (low.min(ohlc.low), high.max(ohlc.high)))
 }
 
 /// The shapes of candles: those in their colours, and above the volume.
@@ -250,28 +174,16 @@ fn python(module: &str) -> Option<PathBuf> {
     has_it.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
-/// What a program of the tests' folder writes when it reads `input`.
-fn output_of(python: &Path, program: &str, input: String) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(program);
-    let mut command = Command::new(python);
-    command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Nothing may be left in the folder of the sources.
-    let mut child = command.env("PYTHONDONTWRITEBYTECODE", "1").spawn().unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || pipe.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    writer.join().unwrap().unwrap();
-    output.stdout
-}
-
 #[test]
 fn candles_are_what_pillow_draws_from_the_written_rules() {
     let Some(cases) = cases() else { return println!("skipped: no recorded data") };
     let Some(python) = python("numpy, PIL") else {
         return println!("skipped: pictures against Pillow (no Pillow)");
     };
-    let theirs = output_of(&python, "with_pillow.py", cases.iter().map(|case| &*case.numbers).collect());
+    let theirs = probe::output_of(
+        Command::new(&python).arg(program("with_pillow.py")),
+        cases.iter().map(|case| &*case.numbers).collect(),
+    );
     let mut theirs = &theirs[..];
     let mut painted = 0;
     for Case { name, picture, numbers, .. } in &cases {
@@ -295,7 +207,10 @@ fn candles_are_within_a_pixel_of_mplfinances() {
     };
     // It takes a second for each picture: one of each width, of all files.
     let cases: Vec<_> = cases.into_iter().step_by(7).collect();
-    let theirs = output_of(&python, "with_mplfinance.py", cases.iter().map(|case| &*case.numbers).collect());
+    let theirs = probe::output_of(
+        Command::new(&python).arg(program("with_mplfinance.py")),
+        cases.iter().map(|case| &*case.numbers).collect(),
+    );
     let theirs = String::from_utf8(theirs).unwrap();
     let mut theirs = theirs.lines();
     let (mut worst, mut count) = (0f64, 0);

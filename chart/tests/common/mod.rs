@@ -1,6 +1,7 @@
 //! Candles to draw, the same on every run.
 #![allow(dead_code)] // Each test file uses some of it.
 
+pub(crate) mod probe;
 pub(crate) mod recorded;
 pub(crate) mod steps;
 
