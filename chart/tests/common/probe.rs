@@ -25,7 +25,12 @@ pub(crate) struct Axis {
 
 /// Asks the chart where its axis ends, by putting lines at prices and seeing which of them are shown, and where.
 pub(crate) fn axis(chart: &mut Chart) -> Axis {
-    let (low, high) = extent(shown(chart));
+    let extent = extent(shown(chart));
+    axis_over(chart, extent)
+}
+
+/// The same for an axis that shows prices from `low` to `high`.
+pub(crate) fn axis_over(chart: &mut Chart, (low, high): (i64, i64)) -> Axis {
     let reach = 4 * (high - low) + 1_000;
     let low = last_shown(chart, low, low - reach);
     let high = last_shown(chart, high, high + reach);
