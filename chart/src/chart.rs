@@ -34,6 +34,8 @@ pub struct Chart {
     frame: Frame,
     changes: Changes,
     damage: Damage,
+    /// Nothing of the last picture that was shown is in the frame.
+    is_new: bool,
     painter: Painter,
     /// None unless pictures are drawn ahead.
     ahead: Option<Box<Ahead>>,
@@ -61,6 +63,7 @@ impl Chart {
             changes: Changes::none(settings.width, settings.height),
             frame,
             damage: Damage::none(),
+            is_new: false,
             painter: Painter::new(Kernel::best()),
             ahead: None,
             ahead_counts: AheadCounts::default(),
@@ -76,7 +79,8 @@ impl Chart {
         let mut other = Self::new(settings)?;
         other.load(self.bars.first(), self.bars.candles());
         (other.marks, other.venue_ms) = (core::mem::take(&mut self.marks), self.venue_ms);
-        other.view = self.view;
+        (other.view, other.is_new) = (self.view, true);
+        other.painter = Painter::new(self.kernel());
         if self.ahead.is_some() {
             other.enable_ahead()?;
         }
@@ -84,9 +88,9 @@ impl Chart {
         Ok(())
     }
 
-    /// Forgets all bars and takes these, oldest first; the first has number `first`.
+    /// Forgets all bars and takes these, oldest first; the first has number `first`, but no more than 2^62.
     pub fn load(&mut self, first: u64, bars: &[Candle]) {
-        self.bars.clear(first);
+        self.bars.clear(first.min(1 << 62));
         bars.iter().for_each(|bar| _ = self.bars.push(*bar));
         self.studies.load(self.bars.candles());
         self.stage.forget_bars();
@@ -100,19 +104,23 @@ impl Chart {
         self.studies.push(&bar);
     }
 
-    /// The newest bar has changed.
+    /// The newest bar has changed. Does nothing where there is none.
     pub fn set_newest(&mut self, bar: Candle) {
+        if self.bars.candles().is_empty() {
+            return;
+        }
         self.bars.set_newest(bar);
         self.studies.set_newest(&bar);
     }
 
     /// The bar with this number has changed. Does nothing where it is not kept.
     pub fn amend(&mut self, number: u64, bar: Candle) {
-        if number + 1 == self.bars.end() {
+        if number.checked_add(1) == Some(self.bars.end()) {
             return self.set_newest(bar);
         }
-        self.bars.amend(number, bar);
-        self.studies.load(self.bars.candles());
+        if self.bars.amend(number, bar) {
+            self.studies.load(self.bars.candles());
+        }
     }
 
     /// The bars, oldest first.
@@ -233,7 +241,11 @@ impl Chart {
         core::mem::swap(&mut self.scene, &mut self.spare);
         self.compose();
         self.changes.clear();
-        damage::diff(&self.spare, &self.scene, &mut self.changes);
+        if core::mem::take(&mut self.is_new) {
+            self.changes.fill();
+        } else {
+            damage::diff(&self.spare, &self.scene, &mut self.changes);
+        }
         self.redraw();
         if let Some(ahead) = &mut self.ahead {
             if was_ahead {

@@ -324,7 +324,9 @@ fn diff_few(old: &[Shape], new: &[Shape], damage: &mut Damage) {
 
 /// Adds what differs between two shapes that are painted at the same point of the order.
 fn diff_shape(old: &Shape, new: &Shape, add: &mut impl FnMut(Rect)) {
-    let alike = old.color == new.color && old.paint == new.paint && !matches!(old.paint, Paint::Glyph(_));
+    // What glyphs and columns paint counts from their own edges.
+    let is_free = !matches!(old.paint, Paint::Glyph(_) | Paint::Column { .. });
+    let alike = is_free && old.color == new.color && old.paint == new.paint;
     let both = old.area.intersect(&new.area);
     if !alike || both.is_empty() {
         if old != new {
@@ -333,7 +335,7 @@ fn diff_shape(old: &Shape, new: &Shape, add: &mut impl FnMut(Rect)) {
         }
         return;
     }
-    // Patterns count from the frame's corner, so where both lie they paint the same: a candle whose close moved
+    // Other patterns count from the frame's corner, so where both lie they paint the same: a candle whose close moved
     // differs in a few rows, not in its whole height.
     for area in [old.area, new.area] {
         let within = |left, top, right, bottom| Rect::from_edges(left, top, right, bottom, area);
@@ -405,6 +407,9 @@ impl DamageLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scene::Layer;
+    use crate::text::Atlas;
+    use crate::{Frame, raster};
     use proptest::prelude::*;
 
     fn covers(damage: &Damage, x: u16, y: u16) -> bool {
@@ -463,6 +468,71 @@ mod tests {
             }
             prop_assert_eq!(log.since(Some(newest + 1)).damage(), Damage::full(300, 300));
             prop_assert_eq!(log.since(None).damage(), Damage::full(300, 300));
+        }
+    }
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let area = (0..250u16, 0..250u16, 1..200u16, 1..200u16);
+        let paint = (0..6u8, 1..4u8, prop_oneof![Just(0u8), Just(255), any::<u8>()], any::<u8>());
+        (area, paint, 0..3usize).prop_map(|((x, y, w, h), (kind, run, top, bottom), color)| {
+            let bounds = Rect::new(0, 0, 256, 256);
+            let area = Rect::new(x, y, w, h).intersect(&bounds);
+            let paint = match kind {
+                0 | 1 => Paint::Solid,
+                2 => Paint::Dash { run },
+                3 => Paint::DashDown { run },
+                4 => Paint::Hatch { period: run + 2, width: run },
+                _ => Paint::Column { top, bottom },
+            };
+            Shape { area, color: [0xff00_00ff, 0xff00_ff00, 0xffff_0000][color], paint }
+        })
+    }
+
+    /// What happens to a shape from one picture to the next.
+    fn next(shape: Shape, other: Shape, how: u8) -> Vec<Shape> {
+        match how {
+            0 => vec![],
+            1 => vec![other],
+            2 => vec![other, shape],
+            // It moves, grows or shrinks.
+            3 | 4 => vec![Shape { area: other.area, ..shape }],
+            _ => vec![shape],
+        }
+    }
+
+    fn scene_of(lists: &[Vec<Shape>; 2]) -> Scene {
+        let bounds = Rect::new(0, 0, 256, 256);
+        let mut scene = Scene::new(bounds, Atlas::at_scale(1), 64);
+        scene.solid(Layer::Background, bounds, 0xff00_0000);
+        for (layer, list) in [Layer::Series, Layer::Price].into_iter().zip(lists) {
+            list.iter().for_each(|shape| scene.push(layer, *shape));
+        }
+        scene
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the shapes are and become, with every way of comparing lists.
+        #[test]
+        fn redrawing_what_differs_gives_the_new_picture(
+            many in prop_oneof![4 => Just(1usize), 1 => Just(12), 1 => Just(30)],
+            lists in prop::array::uniform2(prop::collection::vec((shape(), shape(), 0..9u8), 0..8)),
+        ) {
+            let repeated = |list: &Vec<(Shape, Shape, u8)>| list.repeat(many);
+            let lists = [0, 1].map(|at| repeated(&lists[at]));
+            let old = scene_of(&[0, 1].map(|at| lists[at].iter().map(|(shape, ..)| *shape).collect()));
+            let new = scene_of(&[0, 1].map(|at| {
+                lists[at].iter().flat_map(|(shape, other, how)| next(*shape, *other, *how)).collect()
+            }));
+            let mut frame = Frame::new(256, 256).unwrap();
+            raster::draw(&old, old.bounds(), &mut frame);
+            let mut changes = Changes::none(256, 256);
+            diff(&old, &new, &mut changes);
+            changes.for_each_rect(|rect| raster::draw(&new, rect, &mut frame));
+            let mut whole = Frame::new(256, 256).unwrap();
+            raster::draw(&new, new.bounds(), &mut whole);
+            prop_assert!(frame == whole);
         }
     }
 
