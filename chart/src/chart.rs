@@ -144,9 +144,11 @@ impl Chart {
         self.view = View { zoom: view.zoom.bounded(), right: view.right };
     }
 
-    /// Goes back to following the newest bar, at the width that the chart began with.
+    /// Goes back to following the newest bar, at the width that the chart began with. The axes fit what is shown, as if
+    /// nothing else had ever been: the same bars give the same picture.
     pub fn reset_view(&mut self) {
         self.view = self.layout.usual_view();
+        self.layout.forget_fit();
     }
 
     /// Moves by so many bars: into the past where it is negative. At the newest bar it follows again.

@@ -2,17 +2,20 @@
 //!
 //! Each chart keeps one canonical picture. A change damages a part of it; only that is drawn. Each slot catches up by
 //! copying what it missed since it was last written: in idle time, but for the change itself. All changes since the
-//! last frame go into the next one.
+//! last frame go into the next one, and all that clients wished meanwhile ([`crate::wishes`]).
+//!
+//! No news, no frame: but a chart that counts down to the end of its newest bar is drawn when the second changes.
 
 use crate::doorbell::Doorbell;
 use crate::fail;
 use crate::rt::{POLL_NS, Wait};
 use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
+use crate::wishes::{self, Wisher, Wishes};
 use chart::{Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
-use market::{Candle, ChartName};
+use market::{Candle, ChartName, Timeframe};
 use shm::ShmError;
 use shm::frame::{Backend, FrameInfo, FramePlan, FrameWriter, Rect, SlotWriter};
 use shm::lease::LeaseTable;
@@ -90,6 +93,10 @@ pub struct Renderer {
     doorbell: Arc<Doorbell>,
     /// Whether somebody waits for what was published.
     rings: bool,
+    /// What clients want of the charts.
+    wishes: Wishes,
+    /// The other end, until it is taken.
+    wishing: Option<wishes::Ending>,
 }
 
 struct View {
@@ -106,6 +113,16 @@ struct View {
     bars: Vec<Candle>,
     history: usize,
     seen: Option<SeriesState>,
+    /// Whether the picture is to change though its candles do not.
+    is_wished: bool,
+    /// How many adjustments it shows.
+    adjustments: u64,
+    /// The second of the venue's clock that its countdown shows.
+    shown_second: Option<i64>,
+    /// When the bar ends that it counts down to.
+    countdown_to: Option<i64>,
+    counts_down: bool,
+    timeframe: Timeframe,
     next_tick: u64,
     /// How often a slot was passed over because it was leased.
     passed_over: u64,
@@ -126,7 +143,10 @@ impl Renderer {
         let views = plans.iter().enumerate().map(view).collect::<Result<Vec<_>, _>>()?;
         let doorbell = Arc::new(Doorbell::new(views.len()).map_err(RenderError::Doorbell)?);
         let backend = Backend::CpuScalar;
-        let mut renderer = Self { market, status, now_ns, views, backend, doorbell, rings: false };
+        let (wishing, wishes) = wishes::queue();
+        let wishing = Some(wishing);
+        let mut renderer =
+            Self { market, status, now_ns, views, backend, doorbell, rings: false, wishes, wishing };
         for view in &mut renderer.views {
             let ticks = renderer.market.ticks_written();
             let news = view.news(&renderer.market).map(|state| (state, ticks));
@@ -153,6 +173,15 @@ impl Renderer {
             Ok(Export { name, segments: view.frames.reader_fds()?, leases: view.frames.leases().clone() })
         };
         self.views.iter().map(export).collect()
+    }
+
+    /// Through which clients adjust the charts; `wake` must have the thread that draws look. There is one: `None` once
+    /// it was taken.
+    pub fn take_wisher(&mut self, wake: impl Fn() + 'static) -> Option<Wisher> {
+        let charts =
+            self.views.iter().map(|view| view.frames.header()).map(|chart| [chart.width, chart.height]);
+        let charts = charts.collect::<Vec<_>>();
+        Some(Wisher::new(self.wishing.take()?, &charts, self.status.clone(), Box::new(wake)))
     }
 
     /// What rings when somebody waits for a frame that is published.
@@ -195,23 +224,35 @@ impl Renderer {
         self.views.iter().map(|view| (view.frames.header().chart.to_string(), view.chart.frame()))
     }
 
-    /// Whether a chart's candles changed since its last frame.
+    /// Whether a chart is to be drawn: its candles changed since its last frame, somebody wished something, or a second
+    /// of a countdown has passed.
     pub fn has_news(&self) -> bool {
-        self.views.iter().any(|view| view.news(&self.market).is_some())
+        let is_due = |view: &View| {
+            view.is_wished || view.news(&self.market).is_some() || view.is_second_over(self.now_ns)
+        };
+        !self.wishes.is_empty() || self.views.iter().any(is_due)
     }
 
-    /// Draws and publishes every chart whose candles changed. Returns how many.
+    /// Fulfils all wishes, then draws and publishes every chart that is to be drawn, once. Returns how many.
     pub fn step(&mut self) -> usize {
+        self.wishes.fulfil(|place, wish| {
+            if let Some(view) = self.views.get_mut(place) {
+                wish.fulfil(&mut view.chart);
+                view.is_wished = true;
+                view.adjustments += 1;
+            }
+        });
         let mut published = 0;
         for view in &mut self.views {
             // Ticks are written behind their candles, so these are in the state that is read next.
             let ticks = self.market.ticks_written();
-            if let Some(state) = view.news(&self.market) {
-                let publish_ns =
-                    view.draw(&self.market, Some((state, ticks)), self.backend, &self.status, self.now_ns);
-                self.rings |= self.doorbell.published(view.place, view.frames.latest(), publish_ns);
-                published += 1;
+            let news = view.news(&self.market).map(|state| (state, ticks));
+            if news.is_none() && !view.is_wished && !view.is_second_over(self.now_ns) {
+                continue;
             }
+            let publish_ns = view.draw(&self.market, news, self.backend, &self.status, self.now_ns);
+            self.rings |= self.doorbell.published(view.place, view.frames.latest(), publish_ns);
+            published += 1;
         }
         published
     }
@@ -267,6 +308,12 @@ impl View {
             bars,
             history: plan.history,
             seen: None,
+            is_wished: false,
+            adjustments: 0,
+            shown_second: None,
+            countdown_to: None,
+            counts_down: plan.look.countdown,
+            timeframe: plan.name.timeframe,
             next_tick,
             passed_over: 0,
         })
@@ -284,8 +331,33 @@ impl View {
         (self.seen.map(|seen| seen.revision) != Some(state.revision)).then_some(state)
     }
 
-    /// Draws the candles of `state`, which hold all ticks below the number with it, and publishes the frame. Returns
-    /// when.
+    /// The second of the venue's clock, if a countdown shows it. The clock went on since the last message; the bar is
+    /// not over before the next one says so, so the countdown ends at zero.
+    fn second(&self, now_ns: fn() -> u64) -> Option<i64> {
+        let (end_ms, state) = (self.countdown_to?, self.seen?);
+        let passed_ms = now_ns().saturating_sub(state.receive_ns) / 1_000_000;
+        let venue_ms = state.venue_ms.saturating_add_unsigned(passed_ms);
+        Some(venue_ms.min(end_ms).div_euclid(1_000))
+    }
+
+    /// Whether its countdown shows a second that is over.
+    fn is_second_over(&self, now_ns: fn() -> u64) -> bool {
+        self.countdown_to.is_some() && self.second(now_ns) != self.shown_second
+    }
+
+    /// Has the countdown show the second that it is.
+    fn count_down(&mut self, now_ns: fn() -> u64) {
+        if !self.counts_down {
+            return;
+        }
+        let newest = self.chart.bars().last();
+        self.countdown_to = newest.map(|bar| self.timeframe.end_ms(bar.open_ms));
+        self.shown_second = self.second(now_ns);
+        self.chart.set_venue_time(self.shown_second.map(|second| 1_000 * second));
+    }
+
+    /// Draws the candles of `news`, which hold all ticks below the number with it, or those of the last frame again, and
+    /// publishes the frame. Returns when.
     fn draw(
         &mut self,
         market: &MarketReader,
@@ -298,21 +370,25 @@ impl View {
         if let Some((state, _)) = &news {
             self.refresh(market, state);
         }
+        self.is_wished = false;
+        self.count_down(now_ns);
         self.chart.draw();
         self.owed.merge(self.chart.changes());
+        let shown = self.seen;
         let damage = self.owed.damage();
         let mut info = FrameInfo {
             number: 0,
-            venue_ms: news.map_or(0, |(state, _)| state.venue_ms),
-            receive_ns: news.map_or(render_ns, |(state, _)| state.receive_ns),
-            decode_ns: news.map_or(render_ns, |(state, _)| state.decode_ns),
-            candle_ns: news.map_or(render_ns, |(state, _)| state.candle_ns),
+            venue_ms: shown.map_or(0, |state| state.venue_ms),
+            receive_ns: shown.map_or(render_ns, |state| state.receive_ns),
+            decode_ns: shown.map_or(render_ns, |state| state.decode_ns),
+            candle_ns: shown.map_or(render_ns, |state| state.candle_ns),
             render_ns,
             drawn_ns: now_ns(),
             publish_ns: 0,
-            data_revision: news.map_or(0, |(state, _)| state.revision),
+            data_revision: shown.map_or(0, |state| state.revision),
             backend: backend as u64,
             bars: self.chart.bars().len().min(self.chart.visible_bars()) as u64,
+            adjustments: self.adjustments,
             damage_count: damage.rects().len() as u64,
             damage: [0; shm::frame::MAX_DAMAGE],
         };
@@ -379,8 +455,9 @@ impl View {
             }
         }
         self.bars.clear();
-        let mut first = state.first.max(state.end.saturating_sub(self.history as u64));
-        for number in first..state.end {
+        let oldest = state.first.max(state.end.saturating_sub(self.history as u64));
+        let mut first = oldest;
+        for number in oldest..state.end {
             match candle(number) {
                 Some(candle) => self.bars.push(candle),
                 None => {

@@ -22,8 +22,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, *};
 
-/// The first word of a control segment: "chartdF2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdF2");
+/// The first word of a control segment: "chartdF3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdF3");
 /// DRM's code for the pixel format: bytes red, green, blue, alpha.
 pub const FOURCC_RGBA: u64 = u32::from_le_bytes(*b"AB24") as u64;
 /// The largest width and height.
@@ -92,6 +92,8 @@ record! {
         pub backend: u64,
         /// Candles in it.
         pub bars: u64,
+        /// How many adjustments of the chart it shows, counted since the configuration began.
+        pub adjustments: u64,
         /// How many of `damage` count. Zero: nothing differs from the frame before.
         pub damage_count: u64,
         /// What differs from the frame before: x | y << 16 | width << 32 | height << 48.

@@ -21,8 +21,8 @@ use crate::segment::{Segment, View};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
 
-/// The first word of a status segment: "chartdS2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS2");
+/// The first word of a status segment: "chartdS3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS3");
 /// The most charts of one daemon.
 pub const MAX_CHARTS: usize = 256;
 /// The most supervised loops of one daemon.
@@ -239,6 +239,10 @@ named! {
         BackendSwitches = "backend_switches",
         /// Configurations that were taken over while running.
         Reloads = "reloads",
+        /// Adjustments of charts that clients asked for and got.
+        Adjustments = "adjustments",
+        /// Adjustments that were refused: out of range, or too many.
+        AdjustmentsRefused = "adjustments_refused",
     }
 }
 

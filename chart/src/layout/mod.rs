@@ -56,7 +56,7 @@ pub(crate) struct Layout {
     /// Title and timeframe, and their width.
     title: String,
     title_width: i32,
-    /// The gutter's width. Only grows, so that the plot stays in place.
+    /// The gutter's width. Only grows until the view is reset, so that the plot stays in place.
     gutter: i32,
     prices: Option<(Range, Space)>,
     study_ranges: [Option<Range>; MAX_STUDIES],
@@ -147,6 +147,12 @@ impl Layout {
         let slots = self.still.key.as_ref()?.slots;
         let column = slots.at(x.into(), self.window.columns.len())?;
         Some((self.window.first + column as u64, self.window.level))
+    }
+
+    /// Fits the axes anew, whatever they were fitted to before: the next picture depends on what it shows alone.
+    pub(crate) fn forget_fit(&mut self) {
+        self.gutter = panes::gutter_width(self.atlas, &self.metrics, "000.00");
+        (self.prices, self.study_ranges) = (None, [None; MAX_STUDIES]);
     }
 
     /// Its bars are others now, even if they have the numbers of those before.

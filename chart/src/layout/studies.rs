@@ -105,7 +105,9 @@ fn push_value(text: &mut String, value: i128, step: i128) {
 /// Adds an indicator's newest value: of a price as the price axis has it, else with four significant digits.
 pub(super) fn push_reading(view: &View<'_>, spec: IndicatorSpec, value: f64, text: &mut String) {
     match view.prices {
-        Some(prices) if spec.is_overlay() => prices.push_price(text, units(value, view.settings.price_digits)),
+        Some(prices) if spec.is_overlay() => {
+            prices.push_price(text, units(value, view.settings.price_digits))
+        }
         _ if value.abs() >= 1e5 => number::push_compact(text, own_units(value), DIGITS),
         _ => {
             let places = (3 - value.abs().max(1e-8).log10().floor() as i32).clamp(0, DIGITS.into());
