@@ -15,7 +15,7 @@ pub(crate) struct View {
     #[command(flatten)]
     what: ViewWhat,
     /// With --zoom: the pixel column whose bar stays where it is [default: the newest bar shown]
-    #[arg(long, value_name = "X", requires = "zoom")]
+    #[arg(long, value_name = "X", conflicts_with_all = ["pan", "range", "reset"])]
     at: Option<u16>,
 }
 
@@ -65,10 +65,10 @@ pub(crate) struct Mark {
     #[arg(long, value_name = "#rrggbb", default_value = "#ff9800", value_parser = color, conflicts_with = "clear")]
     color: u32,
     /// With --time: below the bar, not above it
-    #[arg(long, requires = "time")]
+    #[arg(long, conflicts_with_all = ["price", "clear"])]
     below: bool,
     /// With --time: its shape
-    #[arg(long, value_enum, default_value = "arrow-down", requires = "time")]
+    #[arg(long, value_enum, default_value = "arrow-down", conflicts_with_all = ["price", "clear"])]
     shape: ShapeName,
 }
 
