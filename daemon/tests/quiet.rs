@@ -90,8 +90,8 @@ fn hot_threads_allocate_nothing_once_they_run() {
         let status = service.status().unwrap();
         let socket = dir.path().join("s");
         let watched = std::thread::spawn(move || {
+            let ended = AtomicBool::new(false);
             let outcome = std::thread::scope(|scope| {
-                let ended = AtomicBool::new(false);
                 scope.spawn(|| adjust(&socket, &ended));
                 let outcome = watch(&status);
                 ended.store(true, Relaxed);
