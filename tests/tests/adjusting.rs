@@ -238,6 +238,34 @@ fn a_countdown_goes_on_in_silence_and_draws_no_other_chart() {
     }
 }
 
+/// A new hot thread is woken as the old one was, and begins with the views of the configuration.
+#[test]
+fn adjustments_go_on_with_a_new_configuration() {
+    let Some(service) = service("") else { return };
+    let mut connection = service.connect();
+    hush(&service, &connection.chart(CHART).unwrap());
+    for round in 0..6 {
+        let more = format!("[realtime]\nthreads = \"{}\"\n", ["split", "fused"][round % 2]);
+        service.configure(&service.config([320, 180], &more));
+        service.signal(nix::sys::signal::Signal::SIGHUP);
+        let waited = connection.wait(CHART, u64::MAX >> 8, PATIENCE).unwrap();
+        assert_eq!(waited, chart_client::Waited::Reconfigured);
+        connection.renew().unwrap();
+        let chart = connection.chart(CHART).unwrap();
+        let mut took: Vec<_> = (1..=5)
+            .map(|number| {
+                let (bars, began) = (if number % 2 == 0 { 1 } else { -1 }, Instant::now());
+                assert_eq!(connection.adjust(CHART, &Adjustment::Pan { bars }).unwrap(), number);
+                shown(&chart, number);
+                began.elapsed()
+            })
+            .collect();
+        took.sort();
+        assert!(took[3] < Duration::from_millis(40), "round {round}: slept through: {took:?}");
+    }
+    service.hush_venue(false);
+}
+
 fn chartctl(service: &Service, args: &[&str]) -> Output {
     let socket = service.socket();
     let socket = ["--socket".as_ref(), socket.as_os_str()];
