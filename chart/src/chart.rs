@@ -48,6 +48,7 @@ impl Chart {
         let frame = Frame::new(settings.width, settings.height)?;
         let layout = Layout::new(settings.clone(), &frame)?;
         let (scene, spare) = (layout.empty_scene(), layout.empty_scene());
+        let changes = Changes::none(settings.width, settings.height);
         let digits = (settings.price_digits, settings.qty_digits);
         let mut chart = Self {
             bars: Bars::new(settings.look.kind, settings.history, settings.price_digits),
@@ -58,13 +59,13 @@ impl Chart {
             venue_ms: None,
             stage: layout.stage(),
             layout,
+            painter: Painter::new(Kernel::best(), &scene, &changes),
             scene,
             spare,
-            changes: Changes::none(settings.width, settings.height),
+            changes,
             frame,
             damage: Damage::none(),
             is_new: false,
-            painter: Painter::new(Kernel::best()),
             ahead: None,
             ahead_counts: AheadCounts::default(),
         };
@@ -80,7 +81,7 @@ impl Chart {
         other.load(self.bars.first(), self.bars.candles());
         (other.marks, other.venue_ms) = (core::mem::take(&mut self.marks), self.venue_ms);
         (other.view, other.is_new) = (self.view, true);
-        other.painter = Painter::new(self.kernel());
+        other.set_kernel(self.kernel());
         if self.ahead.is_some() {
             other.enable_ahead()?;
         }
@@ -166,9 +167,11 @@ impl Chart {
         self.view = View { zoom: view.zoom.bounded(), right: view.right };
     }
 
-    /// Goes back to following the newest bar, at the width that the chart began with.
+    /// Goes back to following the newest bar, at the width that the chart began with. The axes fit what is shown, as if
+    /// nothing else had ever been: the same bars give the same picture.
     pub fn reset_view(&mut self) {
         self.view = self.layout.usual_view();
+        self.layout.forget_fit(&mut self.stage);
     }
 
     /// Moves by so many bars: into the past where it is negative. At the newest bar it follows again.
@@ -343,7 +346,7 @@ impl Chart {
 
     /// Draws with this kernel from now on, or with the best where the processor cannot run it. The bytes are the same.
     pub fn set_kernel(&mut self, kernel: Kernel) {
-        self.painter = Painter::new(kernel);
+        self.painter = Painter::new(kernel, &self.scene, &self.changes);
     }
 
     /// What it draws with.
@@ -381,8 +384,11 @@ struct Painter {
 }
 
 impl Painter {
-    fn new(kernel: Kernel) -> Self {
-        Self { raster: Rasteriser::new(kernel), rects: Vec::with_capacity(1_024) }
+    /// With room for all scenes and changes of this size.
+    fn new(kernel: Kernel, scene: &Scene, changes: &Changes) -> Self {
+        let (mut raster, rects) = (Rasteriser::new(kernel), changes.most_rects());
+        raster.reserve(rects, scene.room(), scene.bounds());
+        Self { raster, rects: Vec::with_capacity(rects) }
     }
 
     fn paint(&mut self, scene: &Scene, changes: &Changes, frame: &mut Frame) {

@@ -209,6 +209,13 @@ impl Changes {
         Self { few: Damage::none(), tiles: Tiles::new(full.rects()[0]) }
     }
 
+    /// The most rectangles that there can be.
+    pub(crate) fn most_rects(&self) -> usize {
+        let Rect { w, h, .. } = self.tiles.bounds;
+        // Every other tile of a row, and those that are told as they are.
+        MAX_RECTS + usize::from(h).div_ceil(TILE_HEIGHT) * usize::from(w).div_ceil(2 * TILE_WIDTH)
+    }
+
     /// Forgets all changes.
     pub fn clear(&mut self) {
         self.few = Damage::none();

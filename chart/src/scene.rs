@@ -163,6 +163,11 @@ impl Scene {
         self.bounds
     }
 
+    /// How many shapes it has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.layers.iter().map(|layer| layer.list.capacity()).sum()
+    }
+
     /// Where its glyphs are from.
     pub fn atlas(&self) -> &'static Atlas {
         self.atlas

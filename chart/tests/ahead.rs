@@ -21,6 +21,8 @@ enum Step {
     Mark(i64),
     DrawAnew,
     Load,
+    Reset,
+    Clock(i64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..60i64).prop_map(Step::Mark),
         1 => Just(Step::DrawAnew),
         1 => Just(Step::Load),
+        1 => Just(Step::Reset),
+        1 => (0..60_000i64).prop_map(Step::Clock),
     ]
 }
 
@@ -72,6 +76,8 @@ fn apply(chart: &mut Chart, step: &Step) {
             title: "here".into(),
         }),
         Step::DrawAnew => _ = chart.draw_anew(),
+        Step::Reset => chart.reset_view(),
+        Step::Clock(ms) => chart.set_venue_time(Some(newest.open_ms + ms)),
         Step::Load => chart.load(chart.end() + 5, &walk(80, 9)),
     }
 }
@@ -88,7 +94,7 @@ proptest! {
     ) {
         let mut settings = settings(480, 270, Theme::Dark);
         let studies = studies.into_iter().map(|spec| spec.parse().unwrap()).collect();
-        settings.look = Look { kind, studies, volume_profile: profile, ..Look::default() };
+        settings.look = Look { kind, studies, volume_profile: profile, countdown: true, ..Look::default() };
         settings.history = 90;
         let mut with = Chart::new(settings.clone()).unwrap();
         let mut without = Chart::new(settings).unwrap();

@@ -1,11 +1,12 @@
 //! What each command prints.
 
 use crate::top::Top;
-use crate::{Cli, Command, Output, table};
+use crate::{Cli, Command, Output, adjust, table};
 use anyhow::{Context, bail};
 use chart_client::{Candles, Connection, Follower, News};
 use market::{Candle, ChartName, decimal};
 use serde_json::{Value, json};
+use shm::adjust::Adjustment;
 use shm::frame::{FrameCopy, FrameInfo};
 use shm::status::{ChartEntry, ChartState, Counter, Stage};
 use std::io::Write;
@@ -22,6 +23,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
             let interval = Duration::from_secs_f64(*interval);
             Top { socket: cli.socket.as_deref(), json: cli.json, interval, count: *count }.run()
         }
+        Command::View(view) => adjusted(&connection, &view.chart, &view.adjustment(), cli.json),
+        Command::Point(point) => adjusted(&connection, &point.chart, &point.adjustment(), cli.json),
+        Command::Mark(mark) => adjusted(&connection, &mark.chart, &mark.adjustment(&connection)?, cli.json),
         Command::Stats => stats(&connection, cli.json),
     }
 }
@@ -29,6 +33,23 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
 fn print_json(value: &Value) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{value}")?;
     Ok(())
+}
+
+/// Has a chart adjusted, and tells which frame shows it first.
+fn adjusted(
+    connection: &Connection,
+    chart: &ChartName,
+    adjustment: &Adjustment,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let (number, frame) = adjust::adjust(connection, chart, adjustment)?;
+    match frame {
+        _ if as_json => {
+            print_json(&json!({"chart": chart.to_string(), "adjustment": number, "frame": frame}))
+        }
+        Some(frame) => Ok(writeln!(std::io::stdout(), "frame {frame} of {chart} shows it")?),
+        None => bail!("chartd took it, and shows no frame with it yet"),
+    }
 }
 
 fn list(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
@@ -125,7 +146,7 @@ fn utc(time_ms: i64) -> String {
 
 fn frame_json(info: &FrameInfo) -> Value {
     json!({
-        "number": info.number, "bars": info.bars, "data_revision": info.data_revision,
+        "number": info.number, "bars": info.bars, "adjustments": info.adjustments, "data_revision": info.data_revision,
         "venue_ms": info.venue_ms, "receive_ns": info.receive_ns, "decode_ns": info.decode_ns,
         "candle_ns": info.candle_ns, "render_ns": info.render_ns, "drawn_ns": info.drawn_ns,
         "publish_ns": info.publish_ns, "damage_rects": info.damage_count,

@@ -2,7 +2,7 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
-use shm::control::{Op, Reply, Request};
+use shm::control::{Adjustment, Op, Reply, Request};
 use shm::frame::{FrameReader, LeasingReader};
 use shm::market::MarketReader;
 use shm::status::StatusReader;
@@ -150,6 +150,13 @@ impl Connection {
         }
     }
 
+    /// Changes what a chart shows, for everybody. Returns how many adjustments of it there were with this one: the first
+    /// frame whose [`adjustments`](shm::frame::FrameInfo::adjustments) are as many shows it.
+    pub fn adjust(&self, chart: &str, adjustment: &Adjustment) -> Result<u64, ClientError> {
+        let (reply, []) = ask_for(&self.socket, Request::adjust(chart, adjustment))?;
+        Ok(reply.number)
+    }
+
     /// Waits for at most `timeout`; false as soon as the daemon is gone, which the kernel reports unasked.
     pub fn is_alive(&self, timeout: Duration) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
@@ -160,6 +167,11 @@ impl Connection {
 
 /// Asks for `N` descriptors.
 fn ask<const N: usize>(socket: &OwnedFd, request: Request) -> Result<[OwnedFd; N], ClientError> {
+    ask_for(socket, request).map(|(_, fds)| fds)
+}
+
+/// Asks for an answer with `N` descriptors.
+fn ask_for<const N: usize>(socket: &OwnedFd, request: Request) -> Result<(Reply, [OwnedFd; N]), ClientError> {
     request.send(socket.as_fd())?;
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
@@ -171,7 +183,7 @@ fn ask<const N: usize>(socket: &OwnedFd, request: Request) -> Result<[OwnedFd; N
         if reply.refused != 0 {
             return Err(ClientError::Refused(reply.reason.to_string()));
         }
-        return <[OwnedFd; N]>::try_from(fds).map_err(|_| ClientError::Silent);
+        return <[OwnedFd; N]>::try_from(fds).map(|fds| (reply, fds)).map_err(|_| ClientError::Silent);
     }
 }
 

@@ -1,5 +1,6 @@
-//! chartctl: shows what a running chartd has.
+//! chartctl: shows what a running chartd has, and adjusts its charts.
 
+mod adjust;
 mod commands;
 mod table;
 mod top;
@@ -11,7 +12,7 @@ use market::ChartName;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Shows the charts and candles of a running chartd.
+/// Shows the charts and candles of a running chartd, and adjusts what its charts show.
 ///
 /// A CHART is venue:SYMBOL/timeframe, as binance:BTCUSDT/1m; `chartctl list` names those that there are.
 #[derive(Parser)]
@@ -55,6 +56,13 @@ enum Command {
         #[arg(long)]
         frames: Option<u64>,
     },
+    /// Moves, zooms or resets what a chart shows, for everybody who looks at it
+    #[command(allow_negative_numbers = true)]
+    View(adjust::View),
+    /// Shows a crosshair on a chart and the prices of the bar under it, for everybody who looks at it
+    Point(adjust::Point),
+    /// Puts a price line or a marker on a chart, for everybody who looks at it
+    Mark(adjust::Mark),
     /// Shows charts, rates, latencies, loops and what is wrong, live; as text or JSON where there is no terminal
     Top {
         /// Seconds between two looks

@@ -1,5 +1,5 @@
-//! The control socket: checks who asks, hands over descriptors, and wakes who waits. Reading frames needs nothing
-//! further of it.
+//! The control socket: checks who asks, hands over descriptors, wakes who waits, and takes adjustments of charts.
+//! Reading frames needs nothing further of it.
 //!
 //! At most [`MAX_CLIENTS`] clients, [`MAX_CLIENTS_PER_USER`] of one user, [`MAX_CONNECTS`] new ones in a tenth of
 //! a second. A client that says no hello within a second is dropped, and one that does not take what it asked for:
@@ -8,6 +8,7 @@
 use crate::doorbell::{Doorbell, Frame};
 use crate::now_ns;
 use crate::render::Export;
+use crate::wishes::Wisher;
 use anyhow::Context;
 use nix::sys::socket::sockopt::{PeerCredentials, SockType as SocketType};
 use nix::sys::socket::{
@@ -57,6 +58,8 @@ pub struct Exports {
     pub charts: Vec<Export>,
     /// What rings when a frame is there that somebody waits for.
     pub doorbell: Arc<Doorbell>,
+    /// Through which clients adjust the charts.
+    pub wisher: RefCell<Wisher>,
 }
 
 /// A socket that is listened to. Its file is removed with it, unless systemd made it.
@@ -397,7 +400,7 @@ fn answer(request: &Request, room: &Room, id: u64) -> anyhow::Result<Option<(Rep
             room.count_leases();
             granted(vec![exports.status.try_clone()?, exports.market.try_clone()?])
         }
-        (op, None) if (Op::Open as u64..=Op::Wait as u64).contains(&op) => {
+        (op, None) if (Op::Open as u64..=Op::Wait as u64).contains(&op) || op == Op::Adjust as u64 => {
             refused(&format!("there is no chart {name}"))
         }
         (op, Some(chart)) if op == Op::Open as u64 => {
@@ -418,6 +421,15 @@ fn answer(request: &Request, room: &Room, id: u64) -> anyhow::Result<Option<(Rep
                 room.wake(id, chart, frame, &exports);
             }
             Ok(None)
+        }
+        (op, Some(chart)) if op == Op::Adjust as u64 => {
+            match exports.wisher.borrow_mut().adjust(chart, &request.adjustment) {
+                Ok(number) => {
+                    let granted = Reply::granted(op, exports.generation);
+                    Ok(Some((Reply { number, chart: request.chart, ..granted }, Vec::new())))
+                }
+                Err(error) => refused(&error.to_string()),
+            }
         }
         _ => refused("there is no such request"),
     }

@@ -115,6 +115,11 @@ impl Connector {
         self.remote.stop();
     }
 
+    /// What wakes the hot thread.
+    pub(crate) fn waker(&self) -> impl Fn() + use<> {
+        self.remote.waker()
+    }
+
     /// Takes what the hot thread has told so far.
     pub(crate) fn drain(&mut self) {
         while let Some(event) = self.remote.try_event() {

@@ -3,20 +3,25 @@
 //! It reads shared memory as any client does and cannot disturb the hot threads. Each browser asks for the next
 //! frame when it has shown the last, so a slow one gets fewer frames and never a backlog. Requests must name a
 //! loopback host unless the page was opened to the network: a web site cannot read it by rebinding a name.
+//!
+//! The page may adjust charts, as every client of the control socket may; nobody else may through a browser. So that
+//! takes a loopback host always, and an origin that is this page.
 
 use crate::control::Exports;
 use crate::packing::Packing;
 use crate::render::Export;
 use crate::report;
+use crate::wishes::WishError;
 use anyhow::Context;
 use encode::Format;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
+use shm::adjust::Adjustment;
 use shm::frame::FrameReader;
 use shm::status::StatusReader;
 use std::cell::RefCell;
@@ -109,6 +114,11 @@ impl Gateway {
         if !self.open && !names_loopback(request.headers().get(HOST)) {
             return text(StatusCode::FORBIDDEN, "this page is served to this machine only\n".into());
         }
+        if request.method() == Method::POST
+            && let Some(place) = request.uri().path().strip_prefix("/adjust/")
+        {
+            return self.adjust(request.headers(), place, request.uri().query().unwrap_or(""));
+        }
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served\n".into());
         }
@@ -144,6 +154,33 @@ impl Gateway {
         }
     }
 
+    /// Adjusts the chart at `place` as `query` says, if the page itself asks for it.
+    fn adjust(&self, headers: &HeaderMap, place: &str, query: &str) -> Answer {
+        if !comes_from_the_page(headers) {
+            return text(
+                StatusCode::FORBIDDEN,
+                "only the page itself adjusts charts, from this machine\n".into(),
+            );
+        }
+        let Ok(place) = place.parse::<usize>() else {
+            return text(StatusCode::NOT_FOUND, "there is no such chart\n".into());
+        };
+        let Some(adjustment) = adjustment(query) else {
+            let known = "use pan=BARS, zoom=STEPS or zoom=STEPS,X, point=X,Y, point=off or reset\n";
+            return text(StatusCode::BAD_REQUEST, known.into());
+        };
+        let exports = self.exports.borrow().borrow().clone();
+        let outcome = exports.wisher.borrow_mut().adjust(place, &adjustment.words());
+        match outcome {
+            Ok(_) => text(StatusCode::NO_CONTENT, String::new()),
+            Err(error @ (WishError::TooMany | WishError::Full)) => {
+                text(StatusCode::TOO_MANY_REQUESTS, format!("{error}\n"))
+            }
+            Err(error @ WishError::Chart(_)) => text(StatusCode::NOT_FOUND, format!("{error}\n")),
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        }
+    }
+
     /// The first frame that is not number `after`.
     async fn frame(&self, place: usize, after: u64, format: Format) -> Answer {
         let packing = self.charts()[place].1.clone();
@@ -173,6 +210,33 @@ impl Gateway {
 fn parameter<'a>(request: &'a Request<Incoming>, name: &str) -> Option<&'a str> {
     let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Whether a request was made by the page that this very server has served. Browsers say so, and no script can make
+/// them lie; what says nothing is no browser, and has the control socket.
+fn comes_from_the_page(headers: &HeaderMap) -> bool {
+    let (host, origin) = (headers.get(HOST), headers.get(ORIGIN));
+    let is_same = host.zip(origin).is_some_and(|(host, origin)| {
+        origin.as_bytes().strip_prefix(b"http://").is_some_and(|origin| origin == host.as_bytes())
+    });
+    let site = headers.get("sec-fetch-site");
+    names_loopback(host) && is_same && site.is_none_or(|site| site == "same-origin")
+}
+
+/// What the query of a request asks for.
+fn adjustment(query: &str) -> Option<Adjustment> {
+    let (what, value) = query.split_once('=').unwrap_or((query, ""));
+    match (what, value, value.split_once(',')) {
+        ("reset", "", _) => Some(Adjustment::Reset),
+        ("pan", bars, _) => Some(Adjustment::Pan { bars: bars.parse().ok()? }),
+        ("zoom", _, Some((steps, x))) => {
+            Some(Adjustment::Zoom { steps: steps.parse().ok()?, x: Some(x.parse().ok()?) })
+        }
+        ("zoom", steps, None) => Some(Adjustment::Zoom { steps: steps.parse().ok()?, x: None }),
+        ("point", "off", _) => Some(Adjustment::Pointer(None)),
+        ("point", _, Some((x, y))) => Some(Adjustment::Pointer(Some((x.parse().ok()?, y.parse().ok()?)))),
+        _ => None,
+    }
 }
 
 fn names_loopback(host: Option<&HeaderValue>) -> bool {
@@ -206,6 +270,49 @@ fn text(status: StatusCode, body: String) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_page_itself_adjusts_charts() {
+        let page = ("127.0.0.1:8800", Some("http://127.0.0.1:8800"), Some("same-origin"));
+        for (host, origin, site, allowed) in [
+            (page.0, page.1, page.2, true),
+            (page.0, page.1, None, true),
+            (page.0, None, None, false),
+            (page.0, None, page.2, false),
+            (page.0, Some("null"), None, false),
+            (page.0, Some("https://evil.example"), Some("cross-site"), false),
+            (page.0, page.1, Some("cross-site"), false),
+            (page.0, Some("http://127.0.0.1:9999"), Some("same-site"), false),
+            ("evil.example:8800", Some("http://evil.example:8800"), Some("same-origin"), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            origin.map(|origin| headers.insert(ORIGIN, HeaderValue::from_static(origin)));
+            site.map(|site| headers.insert("sec-fetch-site", HeaderValue::from_static(site)));
+            assert_eq!(comes_from_the_page(&headers), allowed, "{headers:?}");
+        }
+        assert!(!comes_from_the_page(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn queries_are_adjustments_or_nothing() {
+        for (query, wanted) in [
+            ("reset", Some(Adjustment::Reset)),
+            ("pan=-3", Some(Adjustment::Pan { bars: -3 })),
+            ("zoom=1", Some(Adjustment::Zoom { steps: 1, x: None })),
+            ("zoom=-2,40", Some(Adjustment::Zoom { steps: -2, x: Some(40) })),
+            ("point=3,4", Some(Adjustment::Pointer(Some((3, 4))))),
+            ("point=off", Some(Adjustment::Pointer(None))),
+            ("reset=1", None),
+            ("pan=", None),
+            ("pan=1&zoom=1", None),
+            ("zoom=1,70000", None),
+            ("point=3", None),
+            ("", None),
+        ] {
+            assert_eq!(adjustment(query), wanted, "{query}");
+        }
+    }
 
     #[test]
     fn only_loopback_names_are_served() {

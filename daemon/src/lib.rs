@@ -3,8 +3,8 @@
 //! The one place with threads, clocks, sockets and privileges. A trade's way through it: [`ingest`] reads the
 //! venue's stream, [`engine`] makes candles of it and publishes them in shared memory, [`render`] draws what changed
 //! and publishes frames. [`service`] puts the threads together, and watches them; [`control`] hands the memory to
-//! readers. [`replay`]
-//! and [`demo`] take the same path with recorded and simulated data.
+//! readers; [`wishes`] takes what they want the charts to show. [`replay`] and [`demo`] take the same path with recorded
+//! and simulated data.
 
 pub mod config;
 pub mod control;
@@ -26,6 +26,7 @@ pub mod sim;
 mod supervisor;
 mod threads;
 mod uring;
+pub mod wishes;
 
 /// Prints a line on standard output. If that is closed, as by `head`, nobody wants it: `println` would panic.
 #[macro_export]

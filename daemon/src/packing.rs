@@ -130,6 +130,7 @@ mod tests {
             data_revision: 0,
             backend: 1,
             bars: 0,
+            adjustments: 0,
             damage_count: 1,
             damage,
         };

@@ -2,13 +2,17 @@
 //!
 //! Each chart keeps one canonical picture. A change damages a part of it; only that is drawn. Each slot catches up by
 //! copying what it missed since it was last written: in idle time, but for the change itself. All changes since the
-//! last frame go into the next one.
+//! last frame go into the next one, and all that clients wished meanwhile ([`crate::wishes`]).
+//!
+//! No news, no frame: but a chart that counts down to the end of its newest bar is drawn when the second changes.
 
 use crate::doorbell::Doorbell;
 use crate::fail;
 use crate::rt::{POLL_NS, Wait};
 use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
+use crate::wishes::{self, Wisher, Wishes};
+use chart::raster::Kernel;
 use chart::{AheadCounts, Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
@@ -85,11 +89,13 @@ pub struct Renderer {
     status: Arc<StatusWriter>,
     now_ns: fn() -> u64,
     views: Vec<View>,
-    /// What draws.
-    backend: Backend,
     doorbell: Arc<Doorbell>,
     /// Whether somebody waits for what was published.
     rings: bool,
+    /// What clients want of the charts.
+    wishes: Wishes,
+    /// The other end, until it is taken.
+    wishing: Option<wishes::Ending>,
 }
 
 struct View {
@@ -107,6 +113,15 @@ struct View {
     bars: Vec<Candle>,
     history: usize,
     seen: Option<SeriesState>,
+    /// Whether the picture is to change though its candles do not.
+    is_wished: bool,
+    /// How many adjustments it shows.
+    adjustments: u64,
+    /// The second of the venue's clock that its countdown shows.
+    shown_second: Option<i64>,
+    /// When the bar ends that it counts down to.
+    countdown_to: Option<i64>,
+    counts_down: bool,
     next_tick: u64,
     ahead: AheadTries,
     /// How often a slot was passed over because it was leased.
@@ -127,12 +142,13 @@ impl Renderer {
         let view = |(place, plan)| View::new(place, plan, &market, huge_pages, identity);
         let views = plans.iter().enumerate().map(view).collect::<Result<Vec<_>, _>>()?;
         let doorbell = Arc::new(Doorbell::new(views.len()).map_err(RenderError::Doorbell)?);
-        let backend = Backend::CpuScalar;
-        let mut renderer = Self { market, status, now_ns, views, backend, doorbell, rings: false };
+        let (wishing, wishes) = wishes::queue();
+        let wishing = Some(wishing);
+        let mut renderer = Self { market, status, now_ns, views, doorbell, rings: false, wishes, wishing };
         for view in &mut renderer.views {
             let ticks = renderer.market.ticks_written();
             let news = view.news(&renderer.market).map(|state| (state, ticks));
-            view.draw(&renderer.market, news, backend, &renderer.status, now_ns);
+            view.draw(&renderer.market, news, &renderer.status, now_ns);
             renderer.doorbell.published(view.place, view.frames.latest(), now_ns());
         }
         Ok(renderer)
@@ -143,7 +159,9 @@ impl Renderer {
         self.status.set_charts(&self.views.iter().map(View::entry).collect::<Vec<_>>())?;
         for view in &self.views {
             let frames = view.frames.latest();
-            self.status.set_chart_state(view.place, &ChartState { frames, publish_ns: 0, passed_over: 0 });
+            let backend = backend_of(&view.chart) as u64;
+            let state = ChartState { frames, publish_ns: 0, passed_over: 0, backend };
+            self.status.set_chart_state(view.place, &state);
         }
         Ok(())
     }
@@ -155,6 +173,15 @@ impl Renderer {
             Ok(Export { name, segments: view.frames.reader_fds()?, leases: view.frames.leases().clone() })
         };
         self.views.iter().map(export).collect()
+    }
+
+    /// Through which clients adjust the charts; `wake` must have the thread that draws look. There is one: `None` once
+    /// it was taken.
+    pub fn take_wisher(&mut self, wake: impl Fn() + 'static) -> Option<Wisher> {
+        let charts =
+            self.views.iter().map(|view| view.frames.header()).map(|chart| [chart.width, chart.height]);
+        let charts = charts.collect::<Vec<_>>();
+        Some(Wisher::new(self.wishing.take()?, &charts, self.status.clone(), Box::new(wake)))
     }
 
     /// What rings when somebody waits for a frame that is published.
@@ -187,10 +214,15 @@ impl Renderer {
 
     /// Goes on with a simpler backend, if there is one: the present one took too long.
     pub(crate) fn step_down(&mut self) {
-        if let Some(simpler) = self.backend.simpler() {
-            self.backend = simpler;
+        if let Some(simpler) = self.backend().simpler() {
+            self.views.iter_mut().for_each(|view| view.chart.set_kernel(kernel_of(simpler)));
             self.status.count(Counter::BackendSwitches, 1);
         }
+    }
+
+    /// What draws the charts.
+    pub fn backend(&self) -> Backend {
+        self.views.first().map_or(Backend::CpuScalar, |view| backend_of(&view.chart))
     }
 
     /// The smallest page size among the charts' pixels: 4 KiB if a single one did without huge pages.
@@ -203,23 +235,35 @@ impl Renderer {
         self.views.iter().map(|view| (view.frames.header().chart.to_string(), view.chart.frame()))
     }
 
-    /// Whether a chart's candles changed since its last frame.
+    /// Whether a chart is to be drawn: its candles changed since its last frame, somebody wished something, or a second
+    /// of a countdown has passed.
     pub fn has_news(&self) -> bool {
-        self.views.iter().any(|view| view.news(&self.market).is_some())
+        let is_due = |view: &View| {
+            view.is_wished || view.news(&self.market).is_some() || view.is_second_over(self.now_ns)
+        };
+        !self.wishes.is_empty() || self.views.iter().any(is_due)
     }
 
-    /// Draws and publishes every chart whose candles changed. Returns how many.
+    /// Fulfils all wishes, then draws and publishes every chart that is to be drawn, once. Returns how many.
     pub fn step(&mut self) -> usize {
+        self.wishes.fulfil(|place, wish| {
+            if let Some(view) = self.views.get_mut(place) {
+                wish.fulfil(&mut view.chart);
+                view.is_wished = true;
+                view.adjustments += 1;
+            }
+        });
         let mut published = 0;
         for view in &mut self.views {
             // Ticks are written behind their candles, so these are in the state that is read next.
             let ticks = self.market.ticks_written();
-            if let Some(state) = view.news(&self.market) {
-                let publish_ns =
-                    view.draw(&self.market, Some((state, ticks)), self.backend, &self.status, self.now_ns);
-                self.rings |= self.doorbell.published(view.place, view.frames.latest(), publish_ns);
-                published += 1;
+            let news = view.news(&self.market).map(|state| (state, ticks));
+            if news.is_none() && !view.is_wished && !view.is_second_over(self.now_ns) {
+                continue;
             }
+            let publish_ns = view.draw(&self.market, news, &self.status, self.now_ns);
+            self.rings |= self.doorbell.published(view.place, view.frames.latest(), publish_ns);
+            published += 1;
         }
         published
     }
@@ -296,6 +340,11 @@ impl View {
             bars,
             history: plan.history,
             seen: None,
+            is_wished: false,
+            adjustments: 0,
+            shown_second: None,
+            countdown_to: None,
+            counts_down: plan.look.countdown,
             next_tick,
             ahead: AheadTries::default(),
             passed_over: 0,
@@ -314,13 +363,37 @@ impl View {
         (self.seen.map(|seen| seen.revision) != Some(state.revision)).then_some(state)
     }
 
-    /// Draws the candles of `state`, which hold all ticks below the number with it, and publishes the frame. Returns
-    /// when.
+    /// The second of the venue's clock, if a countdown shows it. The clock went on since the last message; the bar is
+    /// not over before the next one says so, so the countdown ends at zero.
+    fn second(&self, now_ns: fn() -> u64) -> Option<i64> {
+        let (end_ms, state) = (self.countdown_to?, self.seen?);
+        let passed_ms = now_ns().saturating_sub(state.receive_ns) / 1_000_000;
+        let venue_ms = state.venue_ms.saturating_add_unsigned(passed_ms);
+        Some(venue_ms.min(end_ms).div_euclid(1_000))
+    }
+
+    /// Whether its countdown shows a second that is over.
+    fn is_second_over(&self, now_ns: fn() -> u64) -> bool {
+        self.countdown_to.is_some() && self.second(now_ns) != self.shown_second
+    }
+
+    /// Has the countdown show the second that it is.
+    fn count_down(&mut self, now_ns: fn() -> u64) {
+        if !self.counts_down {
+            return;
+        }
+        let newest = self.chart.bars().last();
+        self.countdown_to = newest.map(|bar| self.timeframe.end_ms(bar.open_ms));
+        self.shown_second = self.second(now_ns);
+        self.chart.set_venue_time(self.shown_second.map(|second| 1_000 * second));
+    }
+
+    /// Draws the candles of `news`, which hold all ticks below the number with it, or those of the last frame again, and
+    /// publishes the frame. Returns when.
     fn draw(
         &mut self,
         market: &MarketReader,
         news: Option<(SeriesState, u64)>,
-        backend: Backend,
         status: &StatusWriter,
         now_ns: fn() -> u64,
     ) -> u64 {
@@ -328,22 +401,28 @@ impl View {
         if let Some((state, _)) = &news {
             self.refresh(market, state);
         }
+        self.is_wished = false;
+        self.count_down(now_ns);
         self.chart.draw();
+        // Whatever was drawn ahead is used or void now.
+        self.ahead.done = None;
         self.count_ahead(status);
         self.owed.merge(self.chart.changes());
+        let shown = self.seen;
         let damage = self.owed.damage();
         let mut info = FrameInfo {
             number: 0,
-            venue_ms: news.map_or(0, |(state, _)| state.venue_ms),
-            receive_ns: news.map_or(render_ns, |(state, _)| state.receive_ns),
-            decode_ns: news.map_or(render_ns, |(state, _)| state.decode_ns),
-            candle_ns: news.map_or(render_ns, |(state, _)| state.candle_ns),
+            venue_ms: shown.map_or(0, |state| state.venue_ms),
+            receive_ns: shown.map_or(render_ns, |state| state.receive_ns),
+            decode_ns: shown.map_or(render_ns, |state| state.decode_ns),
+            candle_ns: shown.map_or(render_ns, |state| state.candle_ns),
             render_ns,
             drawn_ns: now_ns(),
             publish_ns: 0,
-            data_revision: news.map_or(0, |(state, _)| state.revision),
-            backend: backend as u64,
+            data_revision: shown.map_or(0, |state| state.revision),
+            backend: backend_of(&self.chart) as u64,
             bars: self.chart.bars().len().min(self.chart.visible_bars()) as u64,
+            adjustments: self.adjustments,
             damage_count: damage.rects().len() as u64,
             damage: [0; shm::frame::MAX_DAMAGE],
         };
@@ -367,7 +446,8 @@ impl View {
         let before = std::mem::replace(&mut self.passed_over, self.frames.passed_over());
         status.count(Counter::SlotsPassedOver, self.passed_over - before);
         let (publish_ns, passed_over) = (info.publish_ns, self.passed_over);
-        status.set_chart_state(self.place, &ChartState { frames: number, publish_ns, passed_over });
+        let state = ChartState { frames: number, publish_ns, passed_over, backend: info.backend };
+        status.set_chart_state(self.place, &state);
         status.count(Counter::FramesPublished, 1);
         status.count(Counter::PixelsDrawn, self.chart.changes().area());
         status.recorder(Stage::Render).record(info.drawn_ns.saturating_sub(render_ns));
@@ -444,8 +524,9 @@ impl View {
             }
         }
         self.bars.clear();
-        let mut first = state.first.max(state.end.saturating_sub(self.history as u64));
-        for number in first..state.end {
+        let oldest = state.first.max(state.end.saturating_sub(self.history as u64));
+        let mut first = oldest;
+        for number in oldest..state.end {
             match candle(number) {
                 Some(candle) => self.bars.push(candle),
                 None => {
@@ -456,6 +537,25 @@ impl View {
             }
         }
         self.chart.load(first, &self.bars);
+    }
+}
+
+/// The name of what draws a chart.
+fn backend_of(chart: &Chart) -> Backend {
+    match chart.kernel() {
+        Kernel::Scalar => Backend::CpuScalar,
+        Kernel::Portable => Backend::CpuPortable,
+        Kernel::Avx2 => Backend::CpuAvx2,
+        Kernel::Avx512 => Backend::CpuAvx512,
+    }
+}
+
+fn kernel_of(backend: Backend) -> Kernel {
+    match backend {
+        Backend::CpuScalar => Kernel::Scalar,
+        Backend::CpuPortable => Kernel::Portable,
+        Backend::CpuAvx2 => Kernel::Avx2,
+        Backend::CpuAvx512 => Kernel::Avx512,
     }
 }
 

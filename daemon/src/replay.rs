@@ -95,6 +95,7 @@ pub fn run(replay: &Replay) -> anyhow::Result<()> {
     }
     let status = StatusReader::open(status.reader_fd()?)?;
     let mut figures = report::figures(&status);
+    figures.insert("backend".into(), renderer.backend().name().into());
     figures.insert("lines".into(), lines.into());
     figures.insert("seconds".into(), seconds.into());
     let figures = serde_json::Value::from(figures);

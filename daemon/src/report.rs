@@ -35,9 +35,16 @@ pub fn figures(status: &StatusReader) -> Map<String, Value> {
     };
     figures.insert("threads".into(), threads.into());
     figures.insert("generation".into(), status.liveness().generation.into());
-    figures.insert("backend".into(), Backend::CpuScalar.name().into());
+    figures.insert("backend".into(), backend(status).into());
     figures.insert("degraded".into(), status.degraded().into());
     figures
+}
+
+/// What draws the charts. All are drawn alike.
+fn backend(status: &StatusReader) -> &'static str {
+    let charts = status.charts();
+    let drawn = charts.first().and_then(|(_, state)| Backend::from_raw(state.backend));
+    drawn.map_or("none", Backend::name)
 }
 
 /// Microseconds with three decimals, which is all that the nanosecond clock gives.

@@ -16,10 +16,12 @@ use crate::render::{ChartPlan, Renderer};
 use crate::rt::{self, Cpus};
 use crate::supervisor::{COLD, Pulse, Supervisor};
 use crate::threads::{Setting, Threads};
+use crate::wishes::Wisher;
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use shm::prefix::Identity;
 use shm::status::{DRAINING, Phase, RUNNING, StatusReader, StatusWriter};
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -61,7 +63,7 @@ impl Service {
         let http = config.http.map(listen).transpose()?;
         let identity = Identity { epoch: random_epoch()?, generation: 1 };
         let status = Arc::new(StatusWriter::create(std::process::id(), now_ns(), identity.epoch)?);
-        let (engine, renderer, mut degraded) = planes(config, identity, &status)?;
+        let (engine, mut renderer, mut degraded) = planes(config, identity, &status)?;
         renderer.announce()?;
         let mut lasting = Vec::new();
         if config.realtime.lock_memory {
@@ -72,8 +74,9 @@ impl Service {
             lasting.push(refused);
             None
         });
-        let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, identity)?));
         let (remote, local) = channel()?;
+        let wisher = renderer.take_wisher(remote.waker()).context("the charts are adjusted already")?;
+        let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, wisher, identity)?));
         let step_down = Arc::new(AtomicBool::new(false));
         let setting = Setting { config, status: &status, step_down: &step_down };
         let (threads, refused) = Threads::start(&setting, renderer, Handover::new(engine, local))?;
@@ -225,7 +228,9 @@ impl Service {
         handover.reconfigure(engine, &kept);
         renderer.step(); // With the candles that were taken over.
         renderer.announce()?;
-        let exports = exports(&self.status, &handover.engine, &renderer, identity)?;
+        let wisher =
+            renderer.take_wisher(self.connector.waker()).context("the charts are adjusted already")?;
+        let exports = exports(&self.status, &handover.engine, &renderer, wisher, identity)?;
         self.connector.reconfigure(sources, &kept);
         let setting = Setting { config: &config, status: &self.status, step_down: &self.step_down };
         let (threads, refused) = Threads::start(&setting, renderer, handover)?;
@@ -268,6 +273,7 @@ fn exports(
     status: &StatusWriter,
     engine: &Engine,
     renderer: &Renderer,
+    wisher: Wisher,
     identity: Identity,
 ) -> anyhow::Result<Exports> {
     Ok(Exports {
@@ -276,6 +282,7 @@ fn exports(
         market: engine.market().reader_fd()?,
         charts: renderer.exports()?,
         doorbell: renderer.doorbell().clone(),
+        wisher: RefCell::new(wisher),
     })
 }
 

@@ -1,13 +1,15 @@
-//! The hot threads allocate nothing once they run: every allocation of the process is counted by its thread's name.
+//! The hot threads allocate nothing once they run, also while clients adjust their charts: every allocation of the process is counted by its thread's name.
 
 use chartd::config::Config;
 use chartd::service::Service;
 use chartd::sim::{Sim, SimConfig};
+use shm::adjust::{Adjustment, Place, Shape, Title};
 use shm::status::{Counter, StatusReader};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
 /// Allocations and releases on threads whose name begins with `chartd-ingest` or `chartd-render`.
@@ -86,7 +88,18 @@ fn hot_threads_allocate_nothing_once_they_run() {
             Err(error) => panic!("{error:#}"),
         };
         let status = service.status().unwrap();
-        let watched = std::thread::spawn(move || watch(&status));
+        let socket = dir.path().join("s");
+        let watched = std::thread::spawn(move || {
+            let ended = AtomicBool::new(false);
+            let outcome = std::thread::scope(|scope| {
+                scope.spawn(|| adjust(&socket, &ended));
+                let outcome = watch(&status);
+                ended.store(true, Relaxed);
+                outcome
+            });
+            assert!(status.counter(Counter::Adjustments) > 50, "too little was adjusted");
+            outcome
+        });
         let done = async {
             while !watched.is_finished() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -96,6 +109,39 @@ fn hot_threads_allocate_nothing_once_they_run() {
         let (trades, allocations) = watched.join().unwrap();
         println!("{threads}: {allocations} allocations in {trades} trades");
         assert_eq!(allocations, 0, "{threads}");
+    }
+}
+
+/// Adjusts the charts in every way, again and again.
+fn adjust(socket: &Path, ended: &AtomicBool) {
+    let connection = chart_client::Connection::open(Some(socket)).unwrap();
+    let title = Title::new("a title");
+    let marker = |time_ms| Adjustment::Marker {
+        time_ms,
+        place: Place::Below,
+        shape: Shape::Circle,
+        color: 0xff0000,
+        title,
+    };
+    for round in 0.. {
+        for chart in ["binance:BTCUSDT/1s", "binance:ETHUSDT/1m"] {
+            for adjustment in [
+                Adjustment::Pan { bars: -1 },
+                Adjustment::Zoom { steps: -3, x: Some(100) },
+                Adjustment::Pointer(Some((100, 100))),
+                Adjustment::PriceLine { price: 100 * (round % 40), color: 0xff00, title },
+                marker(1_700_000_000_000 + round % 600),
+                Adjustment::Range { from_ms: 0, to_ms: 2_000_000_000_000 },
+                Adjustment::Reset,
+                if round % 50 == 0 { Adjustment::ClearMarks } else { Adjustment::Pointer(None) },
+            ] {
+                if ended.load(Relaxed) {
+                    return;
+                }
+                connection.adjust(chart, &adjustment).unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
 }
 

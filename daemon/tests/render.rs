@@ -4,13 +4,16 @@ use chart::{Look, Theme};
 use chart_client::find_series;
 use chartd::engine::{Engine, EnginePlan, FeedPlan, Verdict};
 use chartd::render::{ChartPlan, Renderer};
+use chartd::wishes::Wisher;
 use market::{ChartName, Instrument, Timeframe, Venue};
 use proptest::prelude::*;
-use shm::frame::{FrameCopy, FrameReader, Rect};
+use shm::adjust::{Adjustment, Place, Shape};
+use shm::frame::{FrameCopy, FrameInfo, FrameReader, Rect};
 use shm::market::MarketReader;
 use shm::prefix::Identity;
 use shm::status::{Counter, Stage, StatusReader, StatusWriter};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 
 const SIZE: [u32; 2] = [333, 200];
 
@@ -26,6 +29,11 @@ struct Stand {
 impl Stand {
     /// A chart that is wide enough for a few dozen bars, of which the engine keeps `bars`.
     fn new(bars: usize) -> Self {
+        Self::looking(bars, Look::default(), || 0)
+    }
+
+    /// The same with a look and a clock of its own.
+    fn looking(bars: usize, look: Look, now_ns: fn() -> u64) -> Self {
         let status = Arc::new(StatusWriter::create(0, 0, [0; 2]).unwrap());
         let instruments = vec![(Instrument::new(Venue::Binance, "BTCUSDT"), vec![Timeframe::S1])];
         let plan = FeedPlan { venue: Venue::Binance, instruments };
@@ -43,14 +51,14 @@ impl Stand {
             name,
             size: SIZE,
             theme: Theme::Dark,
-            look: Look::default(),
+            look,
             price_lines: Vec::new(),
             time_zone,
             history: bars,
             leases: 2,
         };
         let market = engine.market().reader_fd().unwrap();
-        let renderer = Renderer::new(&[chart], market, false, status.clone(), || 0).unwrap();
+        let renderer = Renderer::new(&[chart], market, false, status.clone(), now_ns).unwrap();
         let [control, pixels] = renderer.exports().unwrap().remove(0).segments;
         Self {
             engine,
@@ -181,4 +189,126 @@ fn the_segment_holds_what_the_engine_has() {
     let series = stand.engine.series(Venue::Binance, "BTCUSDT", Timeframe::S1).unwrap();
     assert_eq!(found.bars, series.bars().copied().collect::<Vec<_>>());
     assert_eq!(chart_client::candles(&market, &name, 3).unwrap().bars, found.bars[found.bars.len() - 3..]);
+}
+
+/// Adjusts, has it drawn, and gives the picture.
+fn adjusted(stand: &mut Stand, wisher: &mut Wisher, adjustment: Adjustment) -> FrameCopy {
+    let before = stand.copy().info.unwrap();
+    let number = wisher.adjust(0, &adjustment.words()).unwrap();
+    assert!(stand.renderer.has_news(), "it must not be slept through");
+    assert_eq!(stand.renderer.step(), 1);
+    let (copy, after) = (stand.copy(), stand.copy().info.unwrap());
+    assert_eq!((after.number, after.adjustments), (before.number + 1, number));
+    let origin = |info: &FrameInfo| (info.venue_ms, info.receive_ns, info.data_revision);
+    assert_eq!(origin(&after), origin(&before), "the data is what it was");
+    let (_, picture) = stand.renderer.pictures().next().unwrap();
+    assert!(copy.pixels == picture.pixels());
+    copy
+}
+
+#[test]
+fn adjustments_show_and_reset_takes_them_back() {
+    let mut stand = Stand::new(500);
+    let mut wisher = stand.renderer.take_wisher(|| ()).unwrap();
+    assert!(stand.renderer.take_wisher(|| ()).is_none(), "the queue has one end");
+    // The older bars are a little higher: an axis that was fitted to them would do for the newer ones too.
+    (0..120).for_each(|step| {
+        stand.trade(700, if step < 50 { 1_000 + step % 6 * 41 } else { 1_000 + step % 20 * 10 })
+    });
+    stand.renderer.step();
+    let usual = adjusted(&mut stand, &mut wisher, Adjustment::Reset);
+    let title = shm::adjust::Title::new("target");
+    let (from_ms, to_ms) = (stand.time_ms - 20_000, stand.time_ms - 10_000);
+    let mut last = usual.pixels.clone();
+    for adjustment in [
+        Adjustment::Zoom { steps: 2, x: Some(100) },
+        Adjustment::Zoom { steps: -3, x: None },
+        Adjustment::Range { from_ms, to_ms },
+        Adjustment::Reset,
+        Adjustment::Pointer(Some((150, 60))),
+        Adjustment::PriceLine { price: 1_080 * 100_000_000, color: 0xff9800, title },
+        Adjustment::Marker {
+            time_ms: from_ms,
+            place: Place::Above,
+            shape: Shape::ArrowDown,
+            color: 0xff9800,
+            title,
+        },
+        Adjustment::ClearMarks,
+        Adjustment::Pan { bars: -40 },
+    ] {
+        let shown = adjusted(&mut stand, &mut wisher, adjustment);
+        assert!(shown.pixels != last, "{adjustment:?} shows nothing");
+        last = shown.pixels;
+    }
+    adjusted(&mut stand, &mut wisher, Adjustment::Pointer(None));
+    let back = adjusted(&mut stand, &mut wisher, Adjustment::Reset);
+    assert!(back.pixels == usual.pixels, "reset shows something else");
+    assert_eq!(stand.renderer.step(), 0, "and then nothing is to be drawn");
+    // Many at once are one frame, and what came with them is in it.
+    for _ in 0..5 {
+        wisher.adjust(0, &Adjustment::Pan { bars: -1 }.words()).unwrap();
+    }
+    stand.trade(100, 105);
+    assert_eq!(stand.renderer.step(), 1);
+    assert_eq!(stand.copy().info.unwrap().adjustments, 17);
+}
+
+/// The rows of the time axis, which tell which bars are shown.
+fn times(copy: &FrameCopy) -> &[u32] {
+    &copy.pixels[(copy.height - 12) * copy.width..]
+}
+
+#[test]
+fn a_view_follows_the_newest_bar_unless_it_was_moved() {
+    let mut stand = Stand::new(500);
+    let mut wisher = stand.renderer.take_wisher(|| ()).unwrap();
+    (0..90).for_each(|step| stand.trade(1_000, 100 + step % 7));
+    stand.renderer.step();
+    let mut scrolls = |wish: Adjustment| {
+        let before = adjusted(&mut stand, &mut wisher, wish);
+        (0..3).for_each(|step| stand.trade(1_000, 100 + step));
+        stand.renderer.step();
+        times(&before) != times(&stand.copy())
+    };
+    assert!(scrolls(Adjustment::Reset));
+    assert!(!scrolls(Adjustment::Pan { bars: -4 }), "who looks back is left in peace");
+    assert!(!scrolls(Adjustment::Pan { bars: 2 }));
+    assert!(scrolls(Adjustment::Pan { bars: 1_000 }), "at the newest bar it follows again");
+    assert!(!scrolls(Adjustment::Pan { bars: -4 }));
+    assert!(scrolls(Adjustment::Reset));
+}
+
+#[test]
+fn a_countdown_is_drawn_each_second_and_only_where_it_is_wanted() {
+    static NOW_NS: AtomicU64 = AtomicU64::new(0);
+    let at = |ms: u64| NOW_NS.store(ms * 1_000_000, Relaxed);
+    let now_ns = || NOW_NS.load(Relaxed);
+    let mut silent = Stand::looking(100, Look::default(), now_ns);
+    let mut stand = Stand::looking(100, Look { countdown: true, ..Look::default() }, now_ns);
+    assert!(!stand.renderer.has_news(), "without a bar there is nothing to count");
+    // Bars last a second here, so three of its quarters are left; the clock has just passed a whole second.
+    for stand in [&mut stand, &mut silent] {
+        stand.trade(250, 100);
+        assert_eq!(stand.renderer.step(), 1);
+    }
+    let shown = stand.copy();
+    for ms in [1, 500, 749] {
+        at(ms);
+        assert!(
+            !stand.renderer.has_news() && stand.renderer.step() == 0,
+            "the second is the same after {ms} ms"
+        );
+    }
+    at(750);
+    assert!(stand.renderer.has_news());
+    assert_eq!(stand.renderer.step(), 1);
+    let over = stand.copy();
+    assert!(over.pixels != shown.pixels, "it counts");
+    assert_eq!(over.info.unwrap().data_revision, shown.info.unwrap().data_revision);
+    for ms in [751, 1_750, 60_000] {
+        at(ms);
+        assert!(!stand.renderer.has_news() && stand.renderer.step() == 0, "the bar is over after {ms} ms");
+        assert!(!silent.renderer.has_news() && silent.renderer.step() == 0, "no ticks, no frames");
+    }
 }

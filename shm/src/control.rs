@@ -8,6 +8,8 @@
 //! never; and [`Op::Reconfigured`] tells that the daemon runs a new configuration: the segments that the reader has
 //! stay readable and change no more, and another hello gets the new ones.
 
+use crate::adjust::AdjustWords;
+pub use crate::adjust::{Adjustment, AdjustmentError};
 use crate::record::{Text, record};
 use crate::{ABI_MAJOR, ABI_MINOR};
 use nix::cmsg_space;
@@ -15,8 +17,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// The first word of every message: "chartdC2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC2");
+/// The first word of every message: "chartdC3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdC3");
 
 /// What a reader wants, and what a reply answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub enum Op {
     Wait = 4,
     /// Only ever a reply: there is a new configuration.
     Reconfigured = 5,
+    /// Change what one chart shows, for everybody: [`Adjustment`].
+    Adjust = 6,
 }
 
 record! {
@@ -49,6 +53,8 @@ record! {
         pub number: u64,
         /// The chart's name, but for [`Op::Hello`].
         pub chart: Text<8>,
+        /// For [`Op::Adjust`]: what to change, else zeros.
+        pub adjustment: AdjustWords,
     }
 }
 
@@ -65,11 +71,12 @@ record! {
         pub op: u64,
         /// Zero if the request was granted.
         pub refused: u64,
-        /// For [`Op::Wait`]: the number of the chart's latest frame.
+        /// For [`Op::Wait`]: the number of the chart's latest frame. For [`Op::Adjust`]: the first frame with so many
+        /// [`adjustments`](crate::frame::FrameInfo::adjustments) shows this one.
         pub number: u64,
         /// Which configuration the daemon runs, from 1.
         pub generation: u64,
-        /// For [`Op::Wait`]: the chart's name.
+        /// For [`Op::Wait`] and [`Op::Adjust`]: the chart's name.
         pub chart: Text<8>,
         /// Why the request was refused, in a sentence.
         pub reason: Text<24>,
@@ -86,7 +93,13 @@ impl Request {
             op: op as u64,
             number: 0,
             chart: Text::new(chart),
+            adjustment: AdjustWords::default(),
         }
+    }
+
+    /// A request to adjust a chart.
+    pub fn adjust(chart: &str, adjustment: &Adjustment) -> Self {
+        Self { adjustment: adjustment.words(), ..Self::new(Op::Adjust, chart) }
     }
 
     /// Sends it.

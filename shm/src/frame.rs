@@ -22,8 +22,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, *};
 
-/// The first word of a control segment: "chartdF2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdF2");
+/// The first word of a control segment: "chartdF3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdF3");
 /// DRM's code for the pixel format: bytes red, green, blue, alpha.
 pub const FOURCC_RGBA: u64 = u32::from_le_bytes(*b"AB24") as u64;
 /// The largest width and height.
@@ -92,6 +92,8 @@ record! {
         pub backend: u64,
         /// Candles in it.
         pub bars: u64,
+        /// How many adjustments of the chart it shows, counted since the configuration began.
+        pub adjustments: u64,
         /// How many of `damage` count. Zero: nothing differs from the frame before.
         pub damage_count: u64,
         /// What differs from the frame before: x | y << 16 | width << 32 | height << 48.
@@ -107,20 +109,38 @@ const _: () = assert!(FrameHeader::WORDS <= HEAD && FrameInfo::WORDS < SLOT_WORD
 pub enum Backend {
     /// The processor, one pixel at a time: the specification.
     CpuScalar = 1,
+    /// The processor, by the vectors that every one of its architecture has.
+    CpuPortable = 2,
+    /// The processor, by AVX2.
+    CpuAvx2 = 3,
+    /// The processor, by AVX-512.
+    CpuAvx512 = 4,
 }
 
 impl Backend {
+    /// Every backend.
+    pub const ALL: [Self; 4] = [Self::CpuScalar, Self::CpuPortable, Self::CpuAvx2, Self::CpuAvx512];
+
     /// The name that reports use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CpuScalar => "cpu-scalar",
+            Self::CpuPortable => "cpu-portable",
+            Self::CpuAvx2 => "cpu-avx2",
+            Self::CpuAvx512 => "cpu-avx512",
         }
+    }
+
+    /// The backend whose number is `raw`.
+    pub fn from_raw(raw: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| *backend as u64 == raw)
     }
 
     /// What draws the same bytes with less that can go wrong; `None` for the simplest.
     pub const fn simpler(self) -> Option<Self> {
         match self {
             Self::CpuScalar => None,
+            Self::CpuPortable | Self::CpuAvx2 | Self::CpuAvx512 => Some(Self::CpuScalar),
         }
     }
 }

@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The first word of a lease page: "chartdL2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdL2");
+/// The first word of a lease page: "chartdL3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdL3");
 /// The most leases on one chart.
 pub const MAX_LEASES: usize = 16;
 /// Where the lease stands in its page, on a line of its own.

@@ -9,12 +9,13 @@
 //! - **A reader never sees half a record or half a frame**, or it is told so.
 //! - Every record's layout is defined once, in the file that is named after its segment: [`frame`], [`market`],
 //!   [`status`], [`lease`]; each begins with a [`prefix`]. [`control`] holds the messages by which a reader gets its
-//!   descriptors, and by which it waits.
+//!   descriptors, and by which it waits; [`adjust`] what it may ask of a chart.
 //!
 //! All fields are little-endian 64-bit words, read and written as atomics, so that a race is never undefined
 //! behaviour. The unsafe code is in [`segment`], and one line of [`lease`]. `ABI.md` describes the layout for readers
 //! in other languages.
 
+pub mod adjust;
 pub mod control;
 pub mod frame;
 pub mod histogram;
@@ -27,7 +28,7 @@ pub mod slots;
 pub mod status;
 
 /// Readers and writers must agree on this number.
-pub const ABI_MAJOR: u64 = 2;
+pub const ABI_MAJOR: u64 = 3;
 
 /// Rises when fields are added behind the existing ones.
 pub const ABI_MINOR: u64 = 0;
@@ -51,6 +52,7 @@ pub const LAYOUT_HASH: u64 = prefix::hash(&[
     status::LoopState::DEFINITION,
     status::ChartEntry::DEFINITION,
     status::ChartState::DEFINITION,
+    adjust::AdjustWords::DEFINITION,
     control::Request::DEFINITION,
     control::Reply::DEFINITION,
 ]);

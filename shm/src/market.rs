@@ -20,8 +20,8 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
 
-/// The first word of a market segment: "chartdM2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdM2");
+/// The first word of a market segment: "chartdM3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdM3");
 /// The most instruments, and the most series.
 pub const MAX_ENTRIES: usize = 4096;
 /// The most ticks in the ring, and the most candles in a series.

@@ -55,6 +55,13 @@ impl<const N: usize> Field for [u64; N] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text<const N: usize>([u64; N]);
 
+impl<const N: usize> Default for Text<N> {
+    /// No text.
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
 impl<const N: usize> Text<N> {
     /// Keeps as many whole characters of `text` as fit.
     pub fn new(text: &str) -> Self {

@@ -21,8 +21,8 @@ use crate::segment::{Segment, View};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::*;
 
-/// The first word of a status segment: "chartdS2".
-pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS2");
+/// The first word of a status segment: "chartdS3".
+pub const MAGIC: u64 = u64::from_le_bytes(*b"chartdS3");
 /// The most charts of one daemon.
 pub const MAX_CHARTS: usize = 256;
 /// The most supervised loops of one daemon.
@@ -153,6 +153,8 @@ record! {
         pub publish_ns: u64,
         /// How often a slot was passed over because a reader leased it.
         pub passed_over: u64,
+        /// What drew the latest: a [`Backend`](crate::frame::Backend).
+        pub backend: u64,
     }
 }
 
@@ -245,6 +247,10 @@ named! {
         AheadHits = "ahead_hits",
         /// New bars whose picture was drawn ahead, and of no use.
         AheadMisses = "ahead_misses",
+        /// Adjustments of charts that clients asked for and got.
+        Adjustments = "adjustments",
+        /// Adjustments that were refused: out of range, or too many.
+        AdjustmentsRefused = "adjustments_refused",
     }
 }
 

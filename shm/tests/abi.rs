@@ -3,6 +3,7 @@
 //! When it must change, run the test with `UPDATE_GOLDEN=1` and raise the ABI's number: minor where fields came behind
 //! the others, major otherwise.
 
+use shm::adjust::{AdjustWords, Kind};
 use shm::control::{Reply, Request};
 use shm::frame::{FrameHeader, FrameInfo};
 use shm::lease::LeaseHeader;
@@ -54,6 +55,7 @@ fn the_layout_is_the_one_that_readers_know() {
         LoopState,
         ChartEntry,
         ChartState,
+        AdjustWords,
         Request,
         Reply
     );
@@ -70,6 +72,7 @@ fn the_layout_is_the_one_that_readers_know() {
         names.iter().enumerate().map(|(place, name)| format!("  {place:>3} {name}\n")).collect::<String>()
     };
     text += &format!("\nCounters\n{}", listed(Counter::ALL.iter().map(|counter| counter.name()).collect()));
+    text += &format!("\nAdjustments\n{}", listed(Kind::ALL.iter().map(|kind| kind.name()).collect()));
     text += &format!("\nPhases\n{}", listed(Phase::ALL.iter().map(|phase| phase.name()).collect()));
     text += &format!("\nHistograms\n{}", listed(Stage::ALL.iter().map(|stage| stage.name()).collect()));
 

@@ -21,6 +21,7 @@ fn info() -> FrameInfo {
         data_revision: 0,
         backend: 1,
         bars: 0,
+        adjustments: 0,
         damage_count: 0,
         damage: [0; 16],
     }

@@ -136,6 +136,12 @@ impl Service {
         kill(self.pid(), signal).unwrap();
     }
 
+    /// Has the venue say nothing, or go on.
+    pub fn hush_venue(&self, hush: bool) {
+        let signal = if hush { Signal::SIGSTOP } else { Signal::SIGCONT };
+        kill(Pid::from_raw(self.sim.id() as i32), signal).unwrap();
+    }
+
     /// Waits until the daemon has ended by itself.
     pub fn wait_for_end(&mut self) {
         let daemon = &mut self.daemon;

@@ -63,7 +63,7 @@ fn nothing_is_handed_over_before_permission() {
     let hello = Request::new(Op::Hello, "");
     let newer = Request { abi_major: 99, ..hello };
     let (reason, fds) = ask(&dial(&demo.path()), newer).unwrap();
-    assert_eq!((reason.unwrap(), fds), ("this chartd speaks ABI 2, the client 99".to_owned(), 0));
+    assert_eq!((reason.unwrap(), fds), ("this chartd speaks ABI 3, the client 99".to_owned(), 0));
 
     let (reason, fds) = ask(&dial(&demo.path()), Request::new(Op::Open, "binance:BTCUSDT/1s")).unwrap();
     assert_eq!((reason.unwrap(), fds), ("the first message must be a hello".to_owned(), 0));

@@ -192,7 +192,7 @@ fn the_demo_reports_its_figures_as_json() {
     assert_eq!(figure(latency, "count"), figure(&figures, "trades"));
     let quantiles = ["p50", "p90", "p99", "p999", "max"].map(|name| latency[name].as_f64().unwrap());
     assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{latency}");
-    assert!(figures["degraded"].is_array() && figures["backend"] == "cpu-scalar");
+    assert!(figures["degraded"].is_array() && figures["backend"].as_str().unwrap().starts_with("cpu-"));
 }
 
 /// The simulator computes its klines by itself. What the daemon makes of its trades must be the same.

@@ -1,9 +1,12 @@
-//! The hot threads make no system call but `io_uring_enter`, also while readers wait for the doorbell: strace counts.
+//! The hot threads make no system call but `io_uring_enter`, also while readers wait for the doorbell and clients
+//! adjust charts: strace counts.
 
+use shm::adjust::Adjustment;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tests::service::CHART;
 
 /// A process that ends with the test.
 struct Running(Child);
@@ -65,23 +68,30 @@ fn hot_threads_call_nothing_but_io_uring_enter() {
         );
         fs::write(&config, text).unwrap();
         let daemon = start(&["run", "--config", config.to_str().unwrap()]);
-        // A reader that sleeps for every frame keeps the doorbell busy.
+        // A reader that sleeps for every frame keeps the doorbell busy, and its adjustments the wake-up counter.
         let waiting = std::thread::spawn(move || {
             let end = Instant::now() + Duration::from_secs(40);
-            let mut frames = 0;
+            let (mut frames, mut adjusted) = (0, 0);
             while let Err(error) = chart_client::Connection::open(Some(&socket)) {
                 assert!(Instant::now() < end, "{error}");
                 std::thread::sleep(Duration::from_millis(20));
             }
-            let mut follower = chart_client::Follower::new(Some(&socket), "binance:BTCUSDT/1s").unwrap();
+            let mut follower = chart_client::Follower::new(Some(&socket), CHART).unwrap();
             while let Ok(news) = follower.wait(Duration::from_secs(2)) {
                 match news {
                     chart_client::News::Lost => break,
-                    chart_client::News::Frame { .. } => frames += 1,
+                    chart_client::News::Frame { .. } => {
+                        frames += 1;
+                        let pan = Adjustment::Pan { bars: if frames % 2 == 0 { 2 } else { -2 } };
+                        let adjust =
+                            |(connection, _)| chart_client::Connection::adjust(connection, CHART, &pan);
+                        adjusted +=
+                            u64::from(follower.current().map(adjust).is_some_and(|done| done.is_ok()));
+                    }
                     _ => {}
                 }
             }
-            frames
+            (frames, adjusted)
         });
         std::thread::sleep(Duration::from_secs(3));
         let names: &[&str] =
@@ -96,6 +106,8 @@ fn hot_threads_call_nothing_but_io_uring_enter() {
             assert!(calls.iter().all(|(call, _)| call == "io_uring_enter"), "{threads}, {name}: {calls:?}");
         }
         drop(daemon);
-        assert!(waiting.join().unwrap() > 10, "no frames were waited for, so the doorbell was not tested");
+        let (frames, adjusted) = waiting.join().unwrap();
+        assert!(frames > 10, "no frames were waited for, so the doorbell was not tested");
+        assert!(adjusted > 10, "nothing was adjusted, so the wake-up was not tested");
     }
 }

@@ -158,6 +158,7 @@ impl Writer for Ours {
             data_revision: 0,
             backend: Backend::CpuScalar as u64,
             bars: 0,
+            adjustments: 0,
             damage_count: 0,
             damage: [0; shm::frame::MAX_DAMAGE],
         });

@@ -66,7 +66,7 @@ pub(crate) struct Layout {
 /// What is kept from one picture to the next.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// The gutter's width. Only grows, so that the plot stays in place.
+    /// The gutter's width. Only grows until the view is reset, so that the plot stays in place.
     gutter: i32,
     prices: Option<(Range, Space)>,
     study_ranges: [Option<Range>; MAX_STUDIES],
@@ -189,6 +189,12 @@ impl Layout {
     /// The zoom at which so many bars just fit.
     pub(crate) fn zoom_for(&self, stage: &Stage, bars: u64) -> Zoom {
         Zoom::fitting(bars, self.panes(stage).plot.w.into(), self.metrics.scale)
+    }
+
+    /// Fits the axes anew, whatever they were fitted to before: the next picture depends on what it shows alone.
+    pub(crate) fn forget_fit(&self, stage: &mut Stage) {
+        stage.gutter = panes::gutter_width(self.atlas, &self.metrics, "000.00");
+        (stage.prices, stage.study_ranges) = (None, [None; MAX_STUDIES]);
     }
 
     /// How many columns fit.

@@ -23,6 +23,16 @@ pub(super) struct Bins {
 }
 
 impl Bins {
+    /// Makes room, so that nothing is allocated later: for so many rectangles and shapes, of which most lie in one cell
+    /// and some in many.
+    pub(super) fn reserve(&mut self, rects: usize, shapes: usize, bounds: Rect) {
+        let grid = Grid::new(bounds);
+        let cells = grid.columns * grid.rows;
+        self.clips.reserve(rects);
+        self.rects.reserve(cells, rects * (1 + grid.columns));
+        self.shapes.reserve(cells, 4 * shapes + 64 * cells);
+    }
+
     /// Sorts the shapes of a scene and the rectangles to draw into the cells of a frame.
     pub(super) fn sort(&mut self, scene: &Scene, rects: &[Rect], bounds: Rect) {
         self.grid = Grid::new(bounds);
@@ -143,6 +153,11 @@ struct Lists {
 }
 
 impl Lists {
+    fn reserve(&mut self, cells: usize, numbers: usize) {
+        self.ends.reserve(cells + 1);
+        self.numbers.reserve(numbers);
+    }
+
     /// Lists all that there is.
     fn fill(&mut self, grid: &Grid, all: &impl Source) {
         self.ends.clear();

@@ -38,6 +38,11 @@ impl Rasteriser {
         Self { kernel, bins: Bins::default() }
     }
 
+    /// Makes room for scenes with so many shapes, and for so many rectangles of them: nothing is allocated later.
+    pub fn reserve(&mut self, rects: usize, shapes: usize, bounds: Rect) {
+        self.bins.reserve(rects, shapes, bounds);
+    }
+
     /// What it draws with.
     pub fn kernel(&self) -> Kernel {
         self.kernel

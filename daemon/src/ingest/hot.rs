@@ -147,6 +147,10 @@ impl HotLoop {
             if receive_ns >= self.next_check_ns {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
                 self.check_silence(receive_ns);
+                if matches!(&self.drawing, Drawing::Here(renderer) if renderer.has_news()) {
+                    self.draw()?; // A second of a countdown has passed.
+                    self.pulse.beat(Phase::Wait, receive_ns);
+                }
             }
         }
         self.stop()
@@ -181,10 +185,12 @@ impl HotLoop {
                 self.ring.push(&cancel.user_data(IGNORED))?;
             }
         }
+        // A read that stayed behind would take the next thread's wake-up.
+        self.ring.push(&opcode::AsyncCancel::new(WAKE).build().user_data(IGNORED))?;
         let mut done = [Done::default(); BATCH];
         // Cancelling is quick; the bound is for a kernel that is not.
         for _ in 0..100 {
-            if self.links.0.iter().flatten().all(|link| link.in_flight == 0) {
+            if !self.wake_armed && self.links.0.iter().flatten().all(|link| link.in_flight == 0) {
                 break;
             }
             self.ring.enter(Duration::from_millis(10))?;
@@ -207,13 +213,14 @@ impl HotLoop {
         if spin || self.ring.has_completions() { Duration::ZERO } else { NAP }
     }
 
-    /// Keeps a poll of the wake-up counter in flight.
+    /// Keeps a read of the wake-up counter in flight, which resets it: no call is needed for that.
     fn arm_wake(&mut self) -> std::io::Result<()> {
         if std::mem::replace(&mut self.wake_armed, true) {
             return Ok(());
         }
         let fd = types::Fd(self.local.shared.wake.as_fd().as_raw_fd());
-        self.ring.push(&opcode::PollAdd::new(fd, libc::POLLIN as u32).build().user_data(WAKE))
+        let woken = self.local.shared.woken.as_ptr();
+        self.ring.push(&opcode::Read::new(fd, woken.cast(), size_of::<u64>() as u32).build().user_data(WAKE))
     }
 
     fn complete(&mut self, done: Done, receive_ns: u64) -> std::io::Result<()> {
@@ -224,7 +231,6 @@ impl HotLoop {
         match done.user_data & 0xff {
             WAKE => {
                 self.wake_armed = false;
-                let _ = self.local.shared.wake.read(); // Resets it. It does not block; empty is as good.
                 while let Ok(link) = self.local.connections.pop() {
                     self.adopt(link, receive_ns)?;
                 }

@@ -14,7 +14,7 @@ use link::Link;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -99,8 +99,11 @@ pub struct Local {
 }
 
 struct Shared {
-    /// Polled by the hot thread's ring, written by the cold side. Private to this process.
+    /// Read by the hot thread's ring, written by the cold side. Private to this process. It blocks, so that a read
+    /// waits in the ring.
     wake: EventFd,
+    /// Where that read goes; what it says does not matter. It outlives every ring.
+    woken: AtomicU64,
     stop: AtomicBool,
     /// Rung when an event is there.
     news: Notify,
@@ -108,8 +111,13 @@ struct Shared {
 
 /// A pair of ends.
 pub fn channel() -> io::Result<(Remote, Local)> {
-    let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Arc::new(Shared { wake, stop: AtomicBool::new(false), news: Notify::new() });
+    let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?;
+    let shared = Arc::new(Shared {
+        wake,
+        woken: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        news: Notify::new(),
+    });
     let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (over, over_out) = rtrb::RingBuffer::new(QUEUE_LEN);
@@ -124,6 +132,12 @@ impl Remote {
         let taken = self.connections.push(Link::new(established, now_ns())).is_ok();
         let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
         taken
+    }
+
+    /// What has the hot thread look for work elsewhere, too: whoever made some calls it afterwards.
+    pub fn waker(&self) -> impl Fn() + use<> {
+        let shared = self.shared.clone();
+        move || _ = shared.wake.write(1) // As above.
     }
 
     /// Has the hot thread stop, soon.
