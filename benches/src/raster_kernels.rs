@@ -27,7 +27,7 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
         copy.add_round(time(1, || black_box(&mut to[..]).copy_from_slice(black_box(&from))));
         fill.add_round(time(1, || black_box(&mut to[..]).fill(black_box(7))));
         for kernel in &mut kernels {
-            let rasteriser = &mut kernel.rasteriser;
+            let rasteriser = kernel.rasteriser;
             kernel.full.add_round(time(1, || rasteriser.draw(scene, black_box(&all), &mut frame)));
             anyhow::ensure!(frame == *chart.frame(), "{} draws another picture", rasteriser.kernel().name());
             kernel.last.add_round(time(BATCH, || rasteriser.draw(scene, black_box(&last_price), &mut frame)));

@@ -59,7 +59,7 @@ impl Chart {
             venue_ms: None,
             stage: layout.stage(),
             layout,
-            painter: Painter::new(Kernel::best(), &scene, &changes),
+            painter: Painter::new(Kernel::best(), &changes),
             scene,
             spare,
             changes,
@@ -346,7 +346,7 @@ impl Chart {
 
     /// Draws with this kernel from now on, or with the best where the processor cannot run it. The bytes are the same.
     pub fn set_kernel(&mut self, kernel: Kernel) {
-        self.painter = Painter::new(kernel, &self.scene, &self.changes);
+        self.painter = Painter::new(kernel, &self.changes);
     }
 
     /// What it draws with.
@@ -383,17 +383,27 @@ struct Painter {
     rects: Vec<Rect>,
 }
 
+/// Many rectangles are drawn as all of the frame where they cover more than one part in so many of it: measured, that is
+/// quicker.
+const WORTH_ALL: u64 = 3;
+
 impl Painter {
-    /// With room for all scenes and changes of this size.
-    fn new(kernel: Kernel, scene: &Scene, changes: &Changes) -> Self {
-        let (mut raster, rects) = (Rasteriser::new(kernel), changes.most_rects());
-        raster.reserve(rects, scene.room(), scene.bounds());
-        Self { raster, rects: Vec::with_capacity(rects) }
+    /// With room for all changes.
+    fn new(kernel: Kernel, changes: &Changes) -> Self {
+        Self { raster: Rasteriser::new(kernel), rects: Vec::with_capacity(changes.most_rects()) }
     }
 
     fn paint(&mut self, scene: &Scene, changes: &Changes, frame: &mut Frame) {
+        let (all, mut area) = (frame.bounds(), 0);
         self.rects.clear();
-        changes.for_each_rect(|rect| self.rects.push(rect));
+        changes.for_each_rect(|rect| {
+            area += rect.area();
+            self.rects.push(rect);
+        });
+        if self.rects.len() > damage::MAX_RECTS && area * WORTH_ALL > all.area() {
+            self.rects.clear();
+            self.rects.push(all);
+        }
         self.raster.draw(scene, &self.rects, frame);
     }
 }

@@ -194,9 +194,7 @@ impl Frame {
         let end = start + (usize::from(area.h) - 1) * stride + width;
         self.pixels[start..end].chunks_mut(stride).map(move |row| &mut row[..width])
     }
-}
 
-impl Frame {
     /// The pixels from the first of `area` to the last of the frame, and how many a row has.
     #[inline(always)]
     pub(crate) fn rest_mut(&mut self, area: &Rect) -> (&mut [u32], usize) {

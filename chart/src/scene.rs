@@ -107,6 +107,8 @@ pub const LAYERS: usize = 12;
 
 /// Every so many shapes have their common bounds noted, so that drawing a small clip skips most of a layer.
 const GROUP: usize = 32;
+/// So many groups are a block, whose bounds are noted too.
+const BLOCK: usize = 16;
 
 /// A picture yet to be drawn.
 #[derive(Debug, Clone)]
@@ -122,20 +124,36 @@ pub(crate) struct Shapes {
     pub list: Vec<Shape>,
     /// The bounds of each [`GROUP`] of shapes.
     groups: Vec<Rect>,
+    /// The bounds of each [`BLOCK`] of groups.
+    blocks: Vec<Rect>,
     /// Two layers of the same version are equal. None where that is not known.
     pub version: Option<u64>,
 }
 
 impl Shapes {
-    /// The shapes in groups, each with bounds around it.
+    /// The shapes in blocks of groups: the bounds of each block, and its groups, each with its bounds and shapes.
     #[inline(always)]
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Rect, &[Shape])> {
-        self.groups.iter().zip(self.list.chunks(GROUP))
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (&Rect, impl Iterator<Item = (&Rect, &[Shape])>)> {
+        let parts = self.groups.chunks(BLOCK).zip(self.list.chunks(BLOCK * GROUP));
+        self.blocks.iter().zip(parts.map(|(groups, shapes)| groups.iter().zip(shapes.chunks(GROUP))))
+    }
+
+    /// Adds a shape that is not empty.
+    fn push(&mut self, shape: Shape) {
+        let at = self.list.len();
+        for (bounds, size) in [(&mut self.groups, GROUP), (&mut self.blocks, GROUP * BLOCK)] {
+            match bounds.last_mut() {
+                Some(bounds) if !at.is_multiple_of(size) => *bounds = bounds.union(&shape.area),
+                _ => bounds.push(shape.area),
+            }
+        }
+        self.list.push(shape);
     }
 
     fn clear(&mut self) {
         self.list.clear();
         self.groups.clear();
+        self.blocks.clear();
         self.version = None;
     }
 }
@@ -154,6 +172,7 @@ impl Scene {
             let shapes = list;
             shapes.list.reserve_exact(room);
             shapes.groups.reserve_exact(room.div_ceil(GROUP));
+            shapes.blocks.reserve_exact(room.div_ceil(GROUP * BLOCK));
         }
         Self { bounds, atlas, layers }
     }
@@ -161,11 +180,6 @@ impl Scene {
     /// The frame that it fills.
     pub fn bounds(&self) -> Rect {
         self.bounds
-    }
-
-    /// How many shapes it has room for.
-    pub(crate) fn room(&self) -> usize {
-        self.layers.iter().map(|layer| layer.list.capacity()).sum()
     }
 
     /// Where its glyphs are from.
@@ -231,13 +245,7 @@ impl Scene {
         if shape.area.is_empty() {
             return;
         }
-        let layer = &mut self.layers[layer as usize];
-        if layer.list.len().is_multiple_of(GROUP) {
-            layer.groups.push(shape.area);
-        } else if let Some(bounds) = layer.groups.last_mut() {
-            *bounds = bounds.union(&shape.area);
-        }
-        layer.list.push(shape);
+        self.layers[layer as usize].push(shape);
     }
 
     /// Adds `text` from column `x` on the line whose baseline is row `baseline`. Glyphs that do not lie wholly in

@@ -74,7 +74,7 @@ proptest! {
         for at in (1..tiles.len()).rev() {
             tiles.swap(at, random.below(at as u64 + 1) as usize);
         }
-        for (mut rasteriser, mut frame) in rasterisers(width, height) {
+        for (rasteriser, mut frame) in rasterisers(width, height) {
             rasteriser.draw(chart.scene(), &tiles, &mut frame);
             prop_assert!(frame == drawn(chart.scene()), "{} differs", rasteriser.kernel().name());
         }
@@ -88,7 +88,7 @@ fn pictures_of_every_size_are_drawn_alike() {
             Settings { title: "ÅÄÖ … 12:45".to_owned(), ..settings(width, height, Theme::Light) };
         let mut chart = Chart::new(themed).unwrap();
         chart.update(&doubtful_walk(900, 3));
-        for (mut rasteriser, mut frame) in rasterisers(width, height) {
+        for (rasteriser, mut frame) in rasterisers(width, height) {
             rasteriser.draw(chart.scene(), &[chart.scene().bounds()], &mut frame);
             assert!(frame == drawn(chart.scene()), "{} differs", rasteriser.kernel().name());
         }
