@@ -9,6 +9,7 @@ mod encode;
 mod harness;
 mod hiccup;
 mod idle;
+mod peers;
 mod plot;
 mod publish_wake;
 mod raster;
@@ -27,7 +28,7 @@ struct Cli {
     /// Print one JSON document and nothing else
     #[arg(long)]
     json: bool,
-    /// Also draw the distributions, as one HTML file in this folder
+    /// Also draw the distributions, as one HTML file in this folder; with rivals' pictures, where they draw
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
     /// How many rounds of all arms
@@ -75,8 +76,8 @@ fn main() -> ExitCode {
         Name::Replay => replay::measure(cli.rounds),
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
         Name::PublishWake => publish_wake::measure(cli.rounds),
-        Name::RasterDelta => raster::measure_delta(cli.rounds),
-        Name::RasterFull => raster::measure_full(cli.rounds),
+        Name::RasterDelta => raster::measure_delta(cli.rounds, cli.plot.as_deref()),
+        Name::RasterFull => raster::measure_full(cli.rounds, cli.plot.as_deref()),
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),
