@@ -15,6 +15,7 @@ mod plot;
 mod process;
 mod publish_wake;
 mod raster;
+mod raster_kernels;
 mod replay;
 mod soak;
 mod tick_to_frame;
@@ -67,6 +68,8 @@ enum Name {
     Attacks,
     /// A chart as a file in each format, and as a PNG that follows the last price, beside the `png` crate
     Encode,
+    /// Drawing a chart by each kernel, beside copying and filling its frame
+    RasterKernels,
 }
 
 fn main() -> ExitCode {
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Name::Soak => soak::measure(cli.minutes),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),
+        Name::RasterKernels => raster_kernels::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());

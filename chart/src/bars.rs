@@ -190,16 +190,18 @@ impl Bars {
         self.columns[place] = self.derive(place);
     }
 
-    /// A bar has changed. Does nothing where there is no such bar.
-    pub(crate) fn amend(&mut self, number: u64, candle: Candle) {
-        if number + 1 == self.end() {
-            return self.set_newest(candle);
+    /// A bar has changed. Does nothing where there is no such bar; returns whether there is.
+    pub(crate) fn amend(&mut self, number: u64, candle: Candle) -> bool {
+        if number.checked_add(1) == Some(self.end()) {
+            self.set_newest(candle);
+            return !self.candles.is_empty();
         }
         let place = number.checked_sub(self.first).map(|place| place as usize);
-        let Some(bar) = place.and_then(|place| self.candles.get_mut(place)) else { return };
+        let Some(bar) = place.and_then(|place| self.candles.get_mut(place)) else { return false };
         *bar = candle;
         self.note_digits(&candle);
         self.summarise(number);
+        true
     }
 
     /// Forgets the oldest `count` bars.
@@ -317,7 +319,7 @@ mod tests {
                 }
                 match kind {
                     0 => bars.set_newest(bar),
-                    1 => bars.amend(bars.first() + which, bar),
+                    1 => _ = bars.amend(bars.first() + which, bar),
                     _ => _ = bars.push(bar),
                 }
                 prop_assert!(bars.candles.len() <= 2 * keep);

@@ -5,10 +5,11 @@ use crate::bars::Bars;
 use crate::damage::{self, Changes, Damage};
 use crate::layout::{Input, Layout, Stage};
 use crate::marks::{Marker, Marks, PriceLine};
+use crate::raster::{Kernel, Rasteriser};
 use crate::scene::Scene;
 use crate::studies::Studies;
 use crate::view::{Right, View};
-use crate::{ChartError, Frame, Settings, raster};
+use crate::{ChartError, Frame, Rect, Settings};
 use market::{Candle, CandleState};
 
 /// A chart and its picture.
@@ -33,6 +34,9 @@ pub struct Chart {
     frame: Frame,
     changes: Changes,
     damage: Damage,
+    /// Nothing of the last picture that was shown is in the frame.
+    is_new: bool,
+    painter: Painter,
     /// None unless pictures are drawn ahead.
     ahead: Option<Box<Ahead>>,
     ahead_counts: AheadCounts,
@@ -59,6 +63,8 @@ impl Chart {
             changes: Changes::none(settings.width, settings.height),
             frame,
             damage: Damage::none(),
+            is_new: false,
+            painter: Painter::new(Kernel::best()),
             ahead: None,
             ahead_counts: AheadCounts::default(),
         };
@@ -73,7 +79,8 @@ impl Chart {
         let mut other = Self::new(settings)?;
         other.load(self.bars.first(), self.bars.candles());
         (other.marks, other.venue_ms) = (core::mem::take(&mut self.marks), self.venue_ms);
-        other.view = self.view;
+        (other.view, other.is_new) = (self.view, true);
+        other.painter = Painter::new(self.kernel());
         if self.ahead.is_some() {
             other.enable_ahead()?;
         }
@@ -81,9 +88,9 @@ impl Chart {
         Ok(())
     }
 
-    /// Forgets all bars and takes these, oldest first; the first has number `first`.
+    /// Forgets all bars and takes these, oldest first; the first has number `first`, but no more than 2^62.
     pub fn load(&mut self, first: u64, bars: &[Candle]) {
-        self.bars.clear(first);
+        self.bars.clear(first.min(1 << 62));
         bars.iter().for_each(|bar| _ = self.bars.push(*bar));
         self.studies.load(self.bars.candles());
         self.stage.forget_bars();
@@ -97,19 +104,23 @@ impl Chart {
         self.studies.push(&bar);
     }
 
-    /// The newest bar has changed.
+    /// The newest bar has changed. Does nothing where there is none.
     pub fn set_newest(&mut self, bar: Candle) {
+        if self.bars.candles().is_empty() {
+            return;
+        }
         self.bars.set_newest(bar);
         self.studies.set_newest(&bar);
     }
 
     /// The bar with this number has changed. Does nothing where it is not kept.
     pub fn amend(&mut self, number: u64, bar: Candle) {
-        if number + 1 == self.bars.end() {
+        if number.checked_add(1) == Some(self.bars.end()) {
             return self.set_newest(bar);
         }
-        self.bars.amend(number, bar);
-        self.studies.load(self.bars.candles());
+        if self.bars.amend(number, bar) {
+            self.studies.load(self.bars.candles());
+        }
     }
 
     /// The bars, oldest first.
@@ -230,7 +241,11 @@ impl Chart {
         core::mem::swap(&mut self.scene, &mut self.spare);
         self.compose();
         self.changes.clear();
-        damage::diff(&self.spare, &self.scene, &mut self.changes);
+        if core::mem::take(&mut self.is_new) {
+            self.changes.fill();
+        } else {
+            damage::diff(&self.spare, &self.scene, &mut self.changes);
+        }
         self.redraw();
         if let Some(ahead) = &mut self.ahead {
             if was_ahead {
@@ -268,13 +283,15 @@ impl Chart {
         ahead.stale.for_each_rect(|rect| ahead.frame.copy_from(frame, &rect));
         ahead.stage.copy_from(stage);
         self.bars.push(Candle::empty(open_ms, CandleState::Quiet, before.close()));
-        let Self { bars, studies, marks, view, pointer, venue_ms, .. } = self;
+        let Self { bars, studies, marks, view, pointer, venue_ms, painter, .. } = self;
         let input = Input { bars, studies, marks, view: *view, pointer: *pointer, venue_ms: *venue_ms };
         layout.compose(&input, &mut ahead.stage, &mut ahead.scene);
         self.bars.pop();
         ahead.changes.clear();
         damage::diff(scene, &ahead.scene, &mut ahead.changes);
-        ahead.changes.for_each_rect(|rect| raster::draw(&ahead.scene, rect, &mut ahead.frame));
+        painter.paint(&ahead.scene, &ahead.changes, &mut ahead.frame);
+        // There is time to look which of it is really other: slots copy no more than that.
+        ahead.changes.refine(frame, &ahead.frame);
         ahead.stale.clear();
         ahead.stale.merge(&ahead.changes);
         true
@@ -321,8 +338,17 @@ impl Chart {
 
     fn redraw(&mut self) {
         self.damage = self.changes.damage();
-        let Self { scene, frame, changes, .. } = self;
-        changes.for_each_rect(|rect| raster::draw(scene, rect, frame));
+        self.painter.paint(&self.scene, &self.changes, &mut self.frame);
+    }
+
+    /// Draws with this kernel from now on, or with the best where the processor cannot run it. The bytes are the same.
+    pub fn set_kernel(&mut self, kernel: Kernel) {
+        self.painter = Painter::new(kernel);
+    }
+
+    /// What it draws with.
+    pub fn kernel(&self) -> Kernel {
+        self.painter.raster.kernel()
     }
 
     /// What the last drawing changed.
@@ -344,5 +370,24 @@ impl Chart {
     /// What the picture shows, for another rasteriser.
     pub fn scene(&self) -> &Scene {
         &self.scene
+    }
+}
+
+/// Draws changes.
+#[derive(Debug)]
+struct Painter {
+    raster: Rasteriser,
+    rects: Vec<Rect>,
+}
+
+impl Painter {
+    fn new(kernel: Kernel) -> Self {
+        Self { raster: Rasteriser::new(kernel), rects: Vec::with_capacity(1_024) }
+    }
+
+    fn paint(&mut self, scene: &Scene, changes: &Changes, frame: &mut Frame) {
+        self.rects.clear();
+        changes.for_each_rect(|rect| self.rects.push(rect));
+        self.raster.draw(scene, &self.rects, frame);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Damage may cover more than what changed, never less: a pixel outside it is the same in both frames.
 
-use crate::Rect;
 use crate::scene::{Paint, Scene, Shape};
+use crate::{Frame, Rect};
 
 /// The most rectangles that a [`Damage`] holds.
 pub const MAX_RECTS: usize = 16;
@@ -20,7 +20,7 @@ const MATCHED_SHAPES: usize = 160;
 /// The width of a tile: a cache line of pixels, which is what moves between caches anyhow.
 const TILE_WIDTH: usize = 16;
 /// The height of a tile.
-const TILE_HEIGHT: usize = 16;
+const TILE_HEIGHT: usize = 8;
 
 /// A union of at most [`MAX_RECTS`] rectangles. They may overlap.
 #[derive(Debug, Clone, Copy, Default)]
@@ -150,6 +150,24 @@ impl Tiles {
         }
     }
 
+    /// Keeps only the tiles for which `differs` is true.
+    fn retain(&mut self, mut differs: impl FnMut(Rect) -> bool) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let (row, first) = (at / self.words_in_row, at % self.words_in_row * 64);
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let edge = |tile: usize, size: usize| (tile * size) as i32;
+                let (x, y) = (edge(first + bit, TILE_WIDTH), edge(row, TILE_HEIGHT));
+                let tile = Rect::from_edges(x, y, x + TILE_WIDTH as i32, y + TILE_HEIGHT as i32, self.bounds);
+                if !differs(tile) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
+    }
+
     /// Tiles that lie side by side, as one rectangle.
     fn for_each_run(&self, mut each: impl FnMut(Rect)) {
         if self.reach.is_empty() {
@@ -201,6 +219,11 @@ impl Changes {
     pub fn fill(&mut self) {
         self.clear();
         self.few.add(self.tiles.bounds);
+    }
+
+    /// Leaves out tiles in which two frames do not differ: for when there is time to look.
+    pub(crate) fn refine(&mut self, one: &Frame, other: &Frame) {
+        self.tiles.retain(|tile| one.differs(other, &tile));
     }
 
     /// Adds the pixels of `other`, which must be of a frame of the same size.
@@ -301,7 +324,9 @@ fn diff_few(old: &[Shape], new: &[Shape], damage: &mut Damage) {
 
 /// Adds what differs between two shapes that are painted at the same point of the order.
 fn diff_shape(old: &Shape, new: &Shape, add: &mut impl FnMut(Rect)) {
-    let alike = old.color == new.color && old.paint == new.paint && !matches!(old.paint, Paint::Glyph(_));
+    // What glyphs and columns paint counts from their own edges.
+    let is_free = !matches!(old.paint, Paint::Glyph(_) | Paint::Column { .. });
+    let alike = is_free && old.color == new.color && old.paint == new.paint;
     let both = old.area.intersect(&new.area);
     if !alike || both.is_empty() {
         if old != new {
@@ -310,7 +335,7 @@ fn diff_shape(old: &Shape, new: &Shape, add: &mut impl FnMut(Rect)) {
         }
         return;
     }
-    // Patterns count from the frame's corner, so where both lie they paint the same: a candle whose close moved
+    // Other patterns count from the frame's corner, so where both lie they paint the same: a candle whose close moved
     // differs in a few rows, not in its whole height.
     for area in [old.area, new.area] {
         let within = |left, top, right, bottom| Rect::from_edges(left, top, right, bottom, area);
@@ -382,6 +407,9 @@ impl DamageLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scene::Layer;
+    use crate::text::Atlas;
+    use crate::{Frame, raster};
     use proptest::prelude::*;
 
     fn covers(damage: &Damage, x: u16, y: u16) -> bool {
@@ -443,6 +471,71 @@ mod tests {
         }
     }
 
+    fn shape() -> impl Strategy<Value = Shape> {
+        let area = (0..250u16, 0..250u16, 1..200u16, 1..200u16);
+        let paint = (0..6u8, 1..4u8, prop_oneof![Just(0u8), Just(255), any::<u8>()], any::<u8>());
+        (area, paint, 0..3usize).prop_map(|((x, y, w, h), (kind, run, top, bottom), color)| {
+            let bounds = Rect::new(0, 0, 256, 256);
+            let area = Rect::new(x, y, w, h).intersect(&bounds);
+            let paint = match kind {
+                0 | 1 => Paint::Solid,
+                2 => Paint::Dash { run },
+                3 => Paint::DashDown { run },
+                4 => Paint::Hatch { period: run + 2, width: run },
+                _ => Paint::Column { top, bottom },
+            };
+            Shape { area, color: [0xff00_00ff, 0xff00_ff00, 0xffff_0000][color], paint }
+        })
+    }
+
+    /// What happens to a shape from one picture to the next.
+    fn next(shape: Shape, other: Shape, how: u8) -> Vec<Shape> {
+        match how {
+            0 => vec![],
+            1 => vec![other],
+            2 => vec![other, shape],
+            // It moves, grows or shrinks.
+            3 | 4 => vec![Shape { area: other.area, ..shape }],
+            _ => vec![shape],
+        }
+    }
+
+    fn scene_of(lists: &[Vec<Shape>; 2]) -> Scene {
+        let bounds = Rect::new(0, 0, 256, 256);
+        let mut scene = Scene::new(bounds, Atlas::at_scale(1), 64);
+        scene.solid(Layer::Background, bounds, 0xff00_0000);
+        for (layer, list) in [Layer::Series, Layer::Price].into_iter().zip(lists) {
+            list.iter().for_each(|shape| scene.push(layer, *shape));
+        }
+        scene
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever the shapes are and become, with every way of comparing lists.
+        #[test]
+        fn redrawing_what_differs_gives_the_new_picture(
+            many in prop_oneof![4 => Just(1usize), 1 => Just(12), 1 => Just(30)],
+            lists in prop::array::uniform2(prop::collection::vec((shape(), shape(), 0..9u8), 0..8)),
+        ) {
+            let repeated = |list: &Vec<(Shape, Shape, u8)>| list.repeat(many);
+            let lists = [0, 1].map(|at| repeated(&lists[at]));
+            let old = scene_of(&[0, 1].map(|at| lists[at].iter().map(|(shape, ..)| *shape).collect()));
+            let new = scene_of(&[0, 1].map(|at| {
+                lists[at].iter().flat_map(|(shape, other, how)| next(*shape, *other, *how)).collect()
+            }));
+            let mut frame = Frame::new(256, 256).unwrap();
+            raster::draw(&old, old.bounds(), &mut frame);
+            let mut changes = Changes::none(256, 256);
+            diff(&old, &new, &mut changes);
+            changes.for_each_rect(|rect| raster::draw(&new, rect, &mut frame));
+            let mut whole = Frame::new(256, 256).unwrap();
+            raster::draw(&new, new.bounds(), &mut whole);
+            prop_assert!(frame == whole);
+        }
+    }
+
     #[test]
     fn a_skipped_number_makes_older_frames_unknown() {
         let mut log = DamageLog::new(10, 10);
@@ -466,10 +559,11 @@ mod tests {
         assert_eq!(
             runs,
             [
-                Rect::new(0, 0, 16, 16),
-                Rect::new(992, 0, 80, 16),
-                Rect::new(992, 16, 80, 16),
-                Rect::new(1_920, 64, 13, 13)
+                Rect::new(0, 0, 16, 8),
+                Rect::new(992, 8, 80, 8),
+                Rect::new(992, 16, 80, 8),
+                Rect::new(1_920, 64, 13, 8),
+                Rect::new(1_920, 72, 13, 5)
             ]
         );
     }

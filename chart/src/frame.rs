@@ -94,6 +94,37 @@ impl From<Rect> for encode::Rect {
     }
 }
 
+/// A rectangle to compare others with, many a microsecond: rows and columns share a word, in which the highest bit of
+/// each half is free. Both must lie in a frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reach {
+    /// The first row and column behind which a rectangle must end.
+    low: u32,
+    /// The last row and column at which it may begin, and both free bits.
+    high: u32,
+}
+
+impl Reach {
+    const FREE: u32 = 0x8000_8000;
+
+    /// For a rectangle that is not empty.
+    pub(crate) fn of(rect: &Rect) -> Self {
+        let pair = |x: i32, y: i32| x as u32 | (y as u32) << 16;
+        let low = pair(i32::from(rect.x) + 1, i32::from(rect.y) + 1);
+        Self { low, high: pair(rect.right() - 1, rect.bottom() - 1) | Self::FREE }
+    }
+
+    /// Whether both cover a pixel.
+    #[inline(always)]
+    pub(crate) fn meets(&self, other: &Rect) -> bool {
+        let begin = u32::from(other.x) | u32::from(other.y) << 16;
+        let end = begin.wrapping_add(u32::from(other.w) | u32::from(other.h) << 16);
+        // A free bit stays where its half of the difference is not negative.
+        let reaches = self.high.wrapping_sub(begin) & (end | Self::FREE).wrapping_sub(self.low);
+        reaches & Self::FREE == Self::FREE
+    }
+}
+
 /// A picture of opaque pixels, row by row from the top.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -146,6 +177,15 @@ impl Frame {
         }
     }
 
+    /// Whether a pixel of `area`, which must lie in both frames, is other in `other`, which has the same width.
+    pub(crate) fn differs(&self, other: &Self, area: &Rect) -> bool {
+        let (stride, width) = (usize::from(self.width), usize::from(area.w));
+        (usize::from(area.y)..area.bottom() as usize).any(|row| {
+            let start = row * stride + usize::from(area.x);
+            self.pixels[start..start + width] != other.pixels[start..start + width]
+        })
+    }
+
     /// The rows of `area`, which must lie in the frame and not be empty.
     #[inline]
     pub(crate) fn rows_mut(&mut self, area: &Rect) -> impl Iterator<Item = &mut [u32]> {
@@ -153,6 +193,15 @@ impl Frame {
         let start = usize::from(area.y) * stride + usize::from(area.x);
         let end = start + (usize::from(area.h) - 1) * stride + width;
         self.pixels[start..end].chunks_mut(stride).map(move |row| &mut row[..width])
+    }
+}
+
+impl Frame {
+    /// The pixels from the first of `area` to the last of the frame, and how many a row has.
+    #[inline(always)]
+    pub(crate) fn rest_mut(&mut self, area: &Rect) -> (&mut [u32], usize) {
+        let stride = usize::from(self.width);
+        (&mut self.pixels[usize::from(area.y) * stride + usize::from(area.x)..], stride)
     }
 }
 

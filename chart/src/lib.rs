@@ -1,14 +1,17 @@
-//! Candlestick charts: from candles to pixels, drawing only what changed.
+//! Price charts: from candles to pixels, drawing only what changed.
 //!
-//! [`Chart::update`] lays candles out as a [`Scene`](scene::Scene) of integer shapes, compares it with the one
-//! before, and draws what differs into the canonical [`Frame`]. What holds:
+//! A [`Chart`] is told of bars ([`push`](Chart::push), [`set_newest`](Chart::set_newest)), and of what its user wants to
+//! see. [`Chart::draw`] lays that out as a [`Scene`](scene::Scene) of integer shapes, compares it with the one before,
+//! and draws what differs into the canonical [`Frame`]. What holds:
 //!
 //! - The frame is at all times, byte for byte, what drawing the whole scene anew would give.
-//! - Pixels outside the [`Damage`] that an update returns did not change.
-//! - After layout everything is an integer: the same candles give the same bytes on every machine.
+//! - Pixels outside the [`Changes`] of a drawing did not change.
+//! - After layout everything is an integer: the same candles give the same bytes on every machine. (Indicators are
+//!   floating point up to there, in operations that IEEE 754 rounds the same everywhere.)
+//! - A change of the newest bar costs the same however many bars there are; a redraw, by the pixels shown.
 //! - No input makes it panic. A size out of range is an error; a small frame has fewer parts.
-//! - Nothing is invented: a bar without a price is a hatched hole, a bar that may lack trades is hollow.
-//! - Updates in a steady state do not allocate. No function reads a clock or a file, but for the time zones.
+//! - Nothing is invented: a bar without a price is a hatched hole, a bar that may lack trades is dim and hollow.
+//! - Drawing in a steady state does not allocate. No function reads a clock or a file, but for the time zones.
 //!
 //! ```
 //! use chart::{Chart, Look, Settings, Theme};
@@ -26,7 +29,8 @@
 //!     history: 2_000,
 //!     look: Look::default(),
 //! })?;
-//! let damage = chart.update(&[Candle::empty(0, CandleState::Quiet, Some(6183763))]);
+//! chart.push(Candle::empty(0, CandleState::Quiet, Some(6183763)));
+//! let damage = chart.draw();
 //! assert!(!damage.is_empty());
 //! let file = encode::encode(&chart.frame().picture(), encode::Format::Png);
 //! # Ok::<(), chart::ChartError>(())

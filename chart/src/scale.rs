@@ -31,7 +31,8 @@ impl Range {
         if let Some(kept) = kept.filter(|kept| fits(kept.high - high) && fits(low - kept.low)) {
             return kept;
         }
-        let room = span * HEADROOM / 100;
+        // Where few units are shown, one of them is room enough, and none is not.
+        let room = (span * HEADROOM / 100).max(1);
         low -= room;
         // The axis of what costs nothing less than zero does not go below it.
         Self { low: if positive { low.max(0) } else { low }, high: high + room }
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn equal_prices_still_have_a_span() {
-        assert_eq!(Range::fit((1, 1), 1, None), Range { low: 0, high: 3 });
+        assert_eq!(Range::fit((1, 1), 1, None), Range { low: 0, high: 4 });
+        assert_eq!(Range::fit((20, 26), 1, None), Range { low: 19, high: 27 });
         let top = Range::fit((i64::MAX.into(), i64::MAX.into()), 1, None);
         assert!(top.low < top.high);
     }

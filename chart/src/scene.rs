@@ -127,6 +127,12 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
+    /// The shapes in groups, each with bounds around it.
+    #[inline(always)]
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&Rect, &[Shape])> {
+        self.groups.iter().zip(self.list.chunks(GROUP))
+    }
+
     fn clear(&mut self) {
         self.list.clear();
         self.groups.clear();

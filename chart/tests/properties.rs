@@ -3,111 +3,188 @@
 mod common;
 
 use chart::scene::{Layer, Paint};
-use chart::{Chart, Rect, Settings, Theme};
+use chart::{Changes, Chart, DamageLog, Frame, Look, PriceScale, Rect, SeriesKind, Settings, Theme};
+use common::steps::{Step, any_bar, any_settings, any_step, likely_step, traded};
 use common::{START_MS, bar, drawn, settings, walk};
 use jiff::tz::TimeZone;
 use market::{Candle, CandleState, Ohlc, Timeframe};
 use proptest::prelude::*;
 
-/// Something that happens to a chart.
-#[derive(Debug, Clone)]
-enum Event {
-    /// The newest bar trades at a price this far from its close.
-    Tick(i64),
-    /// A new bar opens, of this state.
-    Open(CandleState),
-    /// Prices leave the range.
-    Jump(i64),
-    /// An old bar is amended.
-    Amend(usize, i64),
-    /// More decimal places appear.
-    Finer,
-    /// History is loaded, or lost.
-    Reload(usize),
+/// What a reader holds who only ever copies what the chart says has changed.
+struct Reader {
+    size: (u32, u32),
+    pixels: Vec<u32>,
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    use CandleState::{Gap, Partial, Quiet, Traded};
-    prop_oneof![
-        6 => (-300..300i64).prop_map(Event::Tick),
-        3 => prop::sample::select(vec![Traded, Traded, Quiet, Gap, Partial]).prop_map(Event::Open),
-        1 => (-300_000..300_000i64).prop_map(Event::Jump),
-        1 => (0..200usize, -500..500i64).prop_map(|(bar, by)| Event::Amend(bar, by)),
-        1 => Just(Event::Finer),
-        1 => (0..120usize).prop_map(Event::Reload),
-    ]
-}
+impl Reader {
+    fn of(frame: &Frame) -> Self {
+        Self { size: (frame.width(), frame.height()), pixels: frame.pixels().to_vec() }
+    }
 
-/// A trade at `price` in `bar`.
-fn trade(bar: &mut Candle, price: i64) {
-    let ohlc = bar.ohlc.get_or_insert(Ohlc::flat(price));
-    (ohlc.high, ohlc.low, ohlc.close) = (ohlc.high.max(price), ohlc.low.min(price), price);
-    bar.volume += 12_345;
-    bar.trades += 1;
-    if bar.state == CandleState::Quiet {
-        bar.state = CandleState::Traded;
+    /// Copies these rectangles from the frame.
+    fn copy(&mut self, frame: &Frame, changes: &Changes) {
+        changes.for_each_rect(|rect| {
+            for y in rect.y.into()..rect.bottom() as usize {
+                let row = y * self.size.0 as usize;
+                let range = row + usize::from(rect.x)..row + rect.right() as usize;
+                self.pixels[range.clone()].copy_from_slice(&frame.pixels()[range]);
+            }
+        });
     }
 }
 
-fn happen(bars: &mut Vec<Candle>, event: &Event) {
-    let price = bars.iter().rev().find_map(Candle::close).unwrap_or(6_000_000);
-    match *event {
-        Event::Tick(by) => {
-            if let Some(last) = bars.last_mut() {
-                trade(last, price + by * 100);
-            }
+/// The first pixel that differs between two pictures and lies in none of `rects`.
+fn unannounced(old: &[u32], new: &Frame, rects: &[Rect]) -> Option<(usize, usize)> {
+    let width = new.width() as usize;
+    let mut announced = vec![false; old.len()];
+    for rect in rects {
+        for y in usize::from(rect.y)..rect.bottom() as usize {
+            announced[y * width + usize::from(rect.x)..y * width + rect.right() as usize].fill(true);
         }
-        Event::Open(state) => {
-            let open_ms = bars.last().map_or(START_MS, |last| last.open_ms + 60_000);
-            bars.push(Candle::empty(open_ms, state, Some(price)));
-        }
-        Event::Jump(by) => {
-            if let Some(last) = bars.last_mut() {
-                trade(last, (price + by * 100).max(0));
-            }
-        }
-        Event::Amend(at, by) => {
-            let count = bars.len().max(1);
-            if let Some(old) = bars.get_mut(at % count) {
-                trade(old, price + by);
-            }
-        }
-        Event::Finer => {
-            if let Some(last) = bars.last_mut() {
-                trade(last, price / 10 * 10 + 7);
-            }
-        }
-        Event::Reload(count) => *bars = walk(count, 99),
     }
+    let place = (0..old.len()).find(|place| !announced[*place] && old[*place] != new.pixels()[*place]);
+    place.map(|place| (place % width, place / width))
+}
+
+fn rects_of(changes: &Changes) -> Vec<Rect> {
+    let mut rects = Vec::new();
+    changes.for_each_rect(|rect| rects.push(rect));
+    rects
+}
+
+/// Sizes at which a chart has all its parts, and some at which it has few.
+fn small_settings() -> BoxedStrategy<Settings> {
+    let sizes = prop::sample::select(vec![(320u32, 200u32), (480, 270), (90, 70), (420, 330), (700, 120)]);
+    any_settings(sizes, Just((2, 5))).boxed()
 }
 
 proptest! {
     // A failure prints its input; there is no file of seeds to keep.
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The key property: drawing damage alone gives the whole picture, and damage tells all that changed.
+    /// The key property: drawing damage alone gives the whole picture, and damage tells all that changed. A reader who
+    /// copies only what changed has the whole picture too, also of a chart with other settings.
     #[test]
     fn a_picture_kept_up_to_date_equals_one_drawn_anew(
-        size in prop::sample::select(vec![(320u32, 200u32), (480, 270), (90, 70), (700, 120)]),
-        light in any::<bool>(),
-        events in prop::collection::vec(event(), 1..40),
+        settings in small_settings(),
+        steps in prop::collection::vec(likely_step(small_settings()), 1..40),
     ) {
-        let theme = if light { Theme::Light } else { Theme::Dark };
-        let mut chart = Chart::new(settings(size.0, size.1, theme)).unwrap();
-        let mut bars = walk(30, 5);
-        for event in events {
-            happen(&mut bars, &event);
-            let before = chart.frame().clone();
-            let damage = *chart.update(&bars);
-            prop_assert!(chart.frame() == &drawn(chart.scene()), "differs after {:?}", event);
-            for (index, (old, new)) in before.pixels().iter().zip(chart.frame().pixels()).enumerate() {
-                let (x, y) = ((index % size.0 as usize) as i32, (index / size.0 as usize) as i32);
-                let declared = damage.rects().iter().any(|rect| {
-                    (i32::from(rect.x)..rect.right()).contains(&x) && (i32::from(rect.y)..rect.bottom()).contains(&y)
-                });
-                prop_assert!(declared || old == new, "{},{} changed unannounced after {:?}", x, y, event);
+        let mut chart = Chart::new(settings).unwrap();
+        chart.update(&walk(70, 5));
+        let mut reader = Reader::of(chart.frame());
+        for step in steps {
+            step.apply(&mut chart);
+            if reader.size != (chart.frame().width(), chart.frame().height()) {
+                // A frame of another size is another memory: all of it must be said to have changed.
+                reader = Reader::of(&Frame::new(chart.frame().width(), chart.frame().height()).unwrap());
+            } else if matches!(step, Step::Update(_)) {
+                reader.copy(chart.frame(), chart.changes());
             }
-            prop_assert!(chart.update(&bars).is_empty(), "nothing changed, so nothing is damaged");
+            let damage = *chart.draw();
+            prop_assert!(chart.frame() == &drawn(chart.scene()), "differs after {:?}", step);
+            let by_damage = unannounced(&reader.pixels, chart.frame(), damage.rects());
+            prop_assert_eq!(by_damage, None, "changed outside of the damage of {:?}", step);
+            let by_changes = unannounced(&reader.pixels, chart.frame(), &rects_of(chart.changes()));
+            prop_assert_eq!(by_changes, None, "changed outside of the changes of {:?}", step);
+            reader.copy(chart.frame(), chart.changes());
+            prop_assert!(reader.pixels == chart.frame().pixels());
+            prop_assert!(chart.draw().is_empty(), "nothing changed, so nothing is damaged after {:?}", step);
+            prop_assert!(chart.changes().is_empty());
+        }
+    }
+
+    /// A layer that is kept from an earlier picture is what laying it out anew would give: a twin gets all its bars
+    /// again before every picture, and so keeps nothing but its ranges.
+    #[test]
+    fn kept_layers_are_current(
+        settings in small_settings(),
+        steps in prop::collection::vec(likely_step(small_settings()), 1..60),
+    ) {
+        // None may be forgotten: what indicators still know of them could not be given again.
+        // A profile keeps the size of its bins, as axes keep their ranges, but a twin could not be told it.
+        let keeping = |settings: &Settings| {
+            let look = Look { volume_profile: false, ..settings.look.clone() };
+            Settings { history: 2_000, look, ..settings.clone() }
+        };
+        let [mut chart, mut twin] = [0; 2].map(|_| Chart::new(keeping(&settings)).unwrap());
+        let bars = walk(70, 5);
+        bars.iter().for_each(|bar| chart.push(*bar));
+        twin.load(0, &bars);
+        for step in steps {
+            let step = match step {
+                Step::Restyle(settings) => Step::Restyle(Box::new(keeping(&settings))),
+                Step::Update(_) => Step::Nothing,
+                step => step,
+            };
+            for chart in [&mut chart, &mut twin] {
+                step.apply(chart);
+            }
+            let bars = twin.bars().to_vec();
+            twin.load(twin.end() - bars.len() as u64, &bars);
+            chart.draw();
+            twin.draw();
+            prop_assert_eq!(chart.view(), twin.view());
+            for layer in Layer::ALL {
+                let (kept, anew) = (chart.scene().layer(layer), twin.scene().layer(layer));
+                prop_assert!(kept == anew, "{:?} is stale after {:?}", layer, step);
+            }
+        }
+    }
+
+    /// Frames that lie in slots, written in turn, some of them held by readers for a while: whatever a slot held and
+    /// however long ago, after copying what it missed it holds the newest picture.
+    #[test]
+    fn a_slot_that_catches_up_holds_the_newest_picture(
+        slots in 2..=8usize,
+        settings in small_settings(),
+        steps in prop::collection::vec(
+            (likely_step(small_settings()), any::<u8>(), prop::bool::weighted(0.1)),
+            10..80,
+        ),
+    ) {
+        let mut chart = Chart::new(settings).unwrap();
+        chart.update(&walk(70, 5));
+        let size = |chart: &Chart| (chart.frame().width(), chart.frame().height());
+        let blank = |(width, height)| (None, Reader::of(&Frame::new(width, height).unwrap()));
+        let mut log = DamageLog::new(size(&chart).0, size(&chart).1);
+        let mut ring: Vec<(Option<u64>, Reader)> = (0..slots).map(|_| blank(size(&chart))).collect();
+        let mut turn = 0;
+        for (number, (step, pinned, unpublished)) in (1u64..).zip(steps) {
+            if !matches!(step, Step::Update(_)) {
+                step.apply(&mut chart);
+            }
+            chart.draw();
+            if ring[0].1.size != size(&chart) {
+                log = DamageLog::new(size(&chart).0, size(&chart).1);
+                ring.iter_mut().for_each(|slot| *slot = blank(size(&chart)));
+            }
+            log.record(number, chart.changes());
+            let free = (1..=slots).map(|step| (turn + step) % slots).find(|slot| pinned >> slot & 1 == 0);
+            let Some(slot) = free.filter(|_| !unpublished) else { continue };
+            turn = slot;
+            let (held, reader) = &mut ring[slot];
+            reader.copy(chart.frame(), log.since(*held));
+            prop_assert!(
+                reader.pixels == drawn(chart.scene()).pixels(),
+                "slot {} of {}, which held frame {:?}, has not caught up with frame {}",
+                slot, slots, held, number
+            );
+            *held = Some(number);
+        }
+    }
+
+    /// Every function, in any order, with any arguments.
+    #[test]
+    fn no_order_of_calls_panics(
+        settings in tiny_settings(),
+        steps in prop::collection::vec(any_step(tiny_settings()), 1..40),
+    ) {
+        let mut chart = Chart::new(settings).unwrap();
+        for step in steps {
+            step.apply(&mut chart);
+            chart.draw();
+            prop_assert!(chart.visible_bars() >= 1);
+            prop_assert!(chart.frame() == &drawn(chart.scene()), "differs after {:?}", step);
         }
     }
 
@@ -202,29 +279,95 @@ proptest! {
     }
 }
 
-fn any_bar() -> impl Strategy<Value = Candle> {
-    let price = || prop_oneof![Just(1), Just(i64::MAX), Just(i64::MIN), Just(0), any::<i64>(), 100..200i64];
-    let state = prop::sample::select(vec![
-        CandleState::Quiet,
-        CandleState::Traded,
-        CandleState::Partial,
-        CandleState::Gap,
-    ]);
-    let ohlc = prop::option::of((price(), price(), price(), price()));
-    let volume = prop_oneof![Just(0), Just(i128::MAX), Just(i128::MIN), any::<i128>(), 0..1000i128];
-    let open_ms = prop_oneof![any::<i64>(), START_MS..START_MS + 100_000_000, Just(i64::MIN), Just(i64::MAX)];
-    (open_ms, state, ohlc, volume).prop_map(|(open_ms, state, ohlc, volume)| {
-        let ohlc = ohlc.map(|(open, high, low, close)| Ohlc { open, high, low, close });
-        Candle { ohlc, volume, ..Candle::empty(open_ms, state, None) }
-    })
+/// Any settings of a small chart, or of a narrow one.
+fn tiny_settings() -> BoxedStrategy<Settings> {
+    let sizes = prop_oneof![
+        2 => Just((1, 1)),
+        6 => (1..500u32, 1..400u32),
+        1 => (1..4u32, 1..=8192u32),
+        1 => (1..=8192u32, 1..4u32),
+    ];
+    any_settings(sizes, (0..=18u8, 0..=18u8)).boxed()
+}
+
+/// `bar` after a trade at `price`.
+fn trade(bar: &mut Candle, price: i64) {
+    *bar = traded(*bar, price);
 }
 
 #[test]
 fn the_largest_and_the_smallest_frames_work() {
     for (width, height) in [(1, 1), (8192, 8192), (8192, 1), (1, 8192), (40, 8192)] {
-        let mut chart = Chart::new(settings(width, height, Theme::Dark)).unwrap();
-        chart.update(&walk(2000, 1));
-        assert!(chart.frame() == &drawn(chart.scene()));
+        for kind in SeriesKind::ALL {
+            let look = full_look(kind, PriceScale::Log);
+            let mut chart = Chart::new(Settings { look, ..settings(width, height, Theme::Dark) }).unwrap();
+            chart.update(&walk(2000, 1));
+            chart.zoom(-3, Some(9));
+            chart.set_pointer(Some((9, 9)));
+            chart.draw();
+            assert!(chart.frame() == &drawn(chart.scene()));
+        }
+    }
+}
+
+/// What a chart of everything looks like, of this kind on this scale.
+fn full_look(kind: SeriesKind, scale: PriceScale) -> Look {
+    let studies = ["sma(7)", "vwap", "bollinger(20, 2)", "rsi(14)", "macd(12, 26, 9)", "obv"];
+    Look {
+        kind,
+        scale,
+        studies: studies.iter().map(|spec| spec.parse().unwrap()).collect(),
+        volume_profile: true,
+        watermark: "watermark".to_owned(),
+        countdown: true,
+        ..Look::default()
+    }
+}
+
+/// The prices that are easily got wrong, for every kind and scale, at every zoom, with all that a chart can have.
+#[test]
+fn extreme_prices_work() {
+    let flat = |count: i64, price: i64| -> Vec<Candle> {
+        let one = |at: i64| bar(START_MS + at * 60_000, CandleState::Traded, Ohlc::flat(price), 5);
+        (0..count).map(one).collect()
+    };
+    let scaled = |factor: i64| -> Vec<Candle> {
+        let mut bars = walk(90, 3);
+        for ohlc in bars.iter_mut().filter_map(|bar| bar.ohlc.as_mut()) {
+            for price in [&mut ohlc.open, &mut ohlc.high, &mut ohlc.low, &mut ohlc.close] {
+                *price *= factor;
+            }
+        }
+        bars
+    };
+    // 10^-10 and a few of them; 10^12 with six decimal places; the ends of the type.
+    let worlds: [(u8, Vec<Candle>); 9] = [
+        (2, Vec::new()),
+        (2, flat(1, 6_183_763)),
+        (2, flat(300, 6_183_763)),
+        (10, flat(90, 1)),
+        (10, (1..90).flat_map(|price| flat(1, price)).collect()),
+        (6, flat(2, 1_000_000_000_000_000_000)),
+        (6, scaled(1_000_000_000_000)),
+        (18, flat(90, i64::MAX)),
+        (0, [flat(1, i64::MIN), flat(1, i64::MAX), flat(1, 0)].concat()),
+    ];
+    for (digits, bars) in &worlds {
+        for kind in SeriesKind::ALL {
+            for scale in PriceScale::ALL {
+                let look = full_look(kind, scale);
+                let settings = Settings { price_digits: *digits, look, ..settings(260, 220, Theme::Dark) };
+                let mut chart = Chart::new(settings).unwrap();
+                chart.set_venue_time(Some(START_MS + 89 * 60_000));
+                chart.update(bars);
+                for steps in [0, 7, -9, -20, 40] {
+                    chart.zoom(steps, Some(100));
+                    chart.set_pointer(Some((100, 40)));
+                    chart.draw();
+                    assert!(chart.frame() == &drawn(chart.scene()), "{kind} {scale} {digits} {}", bars.len());
+                }
+            }
+        }
     }
 }
 
@@ -236,6 +379,27 @@ fn settings_out_of_range_are_errors() {
     }
     let error = Chart::new(Settings { qty_digits: 19, ..settings(100, 100, Theme::Dark) }).unwrap_err();
     assert_eq!(error, chart::ChartError::Digits(19));
+}
+
+/// What indicators have taken in cannot be seen but by what they then show.
+#[test]
+fn bars_that_are_not_there_change_nothing() {
+    let look = Look { studies: vec!["ema(5)".parse().unwrap()], ..Look::default() };
+    let settings = Settings { history: 30, look, ..settings(480, 270, Theme::Dark) };
+    let [mut chart, mut other] = [0; 2].map(|_| Chart::new(settings.clone()).unwrap());
+    let bars = walk(100, 5);
+    chart.set_newest(bars[9]);
+    for bar in &bars {
+        chart.push(*bar);
+        other.push(*bar);
+        chart.amend(chart.end(), bars[9]);
+        chart.amend(u64::MAX, bars[9]);
+    }
+    assert!(chart.bars().len() < 100, "the oldest are forgotten");
+    chart.amend(0, bars[9]);
+    chart.draw();
+    other.draw();
+    assert!(chart.frame() == other.frame());
 }
 
 #[test]

@@ -74,12 +74,22 @@ pub fn run(demo: &Demo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Four charts of one-second candles, so that something is to be seen at once.
+/// What the charts show, in turn.
+const LOOKS: [&str; 4] = [
+    "indicators = [\"ema(9)\", \"bollinger(20, 2)\"]\n",
+    "kind = \"hollow-candles\"\nindicators = [\"rsi(14)\"]\nwatermark = \"demo\"\n",
+    "kind = \"heikin-ashi\"\nvolume_profile = true\n",
+    "kind = \"area\"\nscale = \"percent\"\nindicators = [\"macd(12, 26, 9)\"]\n",
+];
+
+/// Four charts of one-second candles, so that something is to be seen at once, each of another look.
 fn configuration(sim: &Sim, symbols: &[String]) -> anyhow::Result<Config> {
     let mut text =
         format!("[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = {symbols:?}\n", sim.addr());
-    for symbol in symbols {
-        text += &format!("[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n");
+    for (symbol, look) in symbols.iter().zip(LOOKS.iter().cycle()) {
+        text += &format!(
+            "[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n{look}"
+        );
     }
     Config::parse(&text, "the demonstration").map_err(Into::into)
 }

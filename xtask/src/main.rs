@@ -3,6 +3,7 @@
 //! `cargo xtask uninstall` put chartd on a machine and remove it.
 
 mod install;
+mod node;
 mod packages;
 mod python;
 
@@ -67,6 +68,7 @@ fn test(no_install: bool, stress_seconds: u32) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut skipped = packages::prepare(no_install);
     skipped.extend(python::prepare(no_install));
+    skipped.extend(node::prepare(no_install));
     let stress = stress_seconds.to_string();
     let all = ["--workspace", "--all-targets"];
     step(&mut skipped, "format", cargo("fmt").args(["--all", "--check"]))?;

@@ -11,7 +11,7 @@ struct Need {
     tests: &'static str,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 5] = [
     Need { program: "chromium", package: "chromium", tests: "the page in a real browser" },
     Need {
         program: "systemd-nspawn",
@@ -19,6 +19,8 @@ const NEEDS: [Need; 3] = [
         tests: "the service under a real systemd",
     },
     Need { program: "strace", package: "strace", tests: "system calls of the hot threads" },
+    Need { program: "node", package: "nodejs", tests: "axes against lightweight-charts" },
+    Need { program: "npm", package: "npm", tests: "axes against lightweight-charts" },
 ];
 
 /// Installs what is missing, if it may. Returns a line for each thing that stays missing.

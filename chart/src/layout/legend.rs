@@ -66,6 +66,8 @@ fn last_price(view: &View<'_>) -> Option<Ohlc> {
 /// How long the newest bar has to go by the venue's clock, if that is asked for.
 fn countdown_ms(view: &View<'_>) -> Option<i64> {
     let (venue_ms, newest) = (view.input.venue_ms?, view.newest()?);
+    // Beyond the calendar bars have no end.
+    jiff::Timestamp::from_millisecond(newest.open_ms).ok()?;
     let end_ms = view.settings.timeframe.end_ms(newest.open_ms);
     view.settings.look.countdown.then(|| end_ms.saturating_sub(venue_ms).max(0))
 }

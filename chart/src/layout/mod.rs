@@ -26,9 +26,9 @@ use crate::studies::Studies;
 use crate::text::{Atlas, Face};
 use crate::time_axis::TimeAxis;
 use crate::view::{Right, View as Viewed, Zoom};
-use crate::{ChartError, Frame, Rect, Settings};
+use crate::{ChartError, Frame, MAX_SIZE, Rect, Settings};
 use fills::Profile;
-use market::{Candle, decimal};
+use market::{Candle, CandleState, decimal};
 use panes::{Metrics, Panes, Slots, Wanted};
 use prices::{Axis, Labels, Prices, Space};
 use window::Window;
@@ -213,6 +213,7 @@ impl Layout {
         let slots = Slots::new(&panes.plot, spacing, free, &self.metrics, stage.window.columns.len());
         let volumes = Axis::volume(stage.window.volume, &panes.volume, 10 * self.metrics.scale_px);
         let labels = Labels::of(self.settings.look.scale, stage.first_close());
+        let newest = stage.window.columns.last().copied();
         self.find_version(
             stage,
             Key {
@@ -225,6 +226,8 @@ impl Layout {
                 slots,
                 digits: input.bars.used_digits(),
                 marks: input.marks.version,
+                newest: newest.map(|newest| (newest.open_ms, newest.state == CandleState::Gap)),
+                newest_ms: input.bars.candles().last().map(|newest| newest.open_ms),
             },
         );
         let digits = (self.settings.price_digits, input.bars.used_digits());
@@ -330,6 +333,10 @@ struct Key {
     slots: Slots,
     digits: u8,
     marks: u64,
+    /// When the newest column begins, and whether it is hatched: the axes are of all columns.
+    newest: Option<(i64, bool)>,
+    /// When the newest bar opens: markers are at the last bar that opens before them.
+    newest_ms: Option<i64>,
 }
 
 /// What the parts of a picture share while it is put together.
@@ -359,13 +366,17 @@ impl View<'_> {
     fn draw(&mut self, version: u64, times: &TimeAxis, profile: &mut Profile) {
         // All of the still layers are laid out together, so one of them stands for all.
         if !self.scene.keeps(Layer::Grid, version) {
-            let still = [Layer::Background, Layer::Fill, Layer::Axes, Layer::Series, Layer::Marks];
+            let still = [Layer::Background, Layer::Fill, Layer::Axes, Layer::Series];
             still.into_iter().for_each(|layer| self.scene.renew(layer, version));
             self.scene.solid(Layer::Background, self.panes.frame, self.palette.background);
             fills::watermark(self);
             axes::draw(self, times);
             series::draw_older(self);
             studies::draw_older(self);
+        }
+        // A marker at the newest bar follows its high and its low. A row takes at most 14 bits.
+        let [high, low] = self.newest_rows().map(|row| row as u64);
+        if !self.scene.keeps(Layer::Marks, version << 28 | high << 14 | low) {
             marks::draw(self);
         }
         let covered = legend::price_label(self);
@@ -380,6 +391,13 @@ impl View<'_> {
         studies::draw_newest(self);
         legend::draw(self);
         pointer::draw(self);
+    }
+
+    /// The rows of the newest column's high and low; the frame's height and more where it has none.
+    fn newest_rows(&self) -> [i32; 2] {
+        let ohlc = self.columns.last().and_then(|column| column.ohlc);
+        let rows = self.prices.zip(ohlc).map(|(prices, ohlc)| [prices.row(ohlc.high), prices.row(ohlc.low)]);
+        rows.unwrap_or([MAX_SIZE as i32 + 1; 2])
     }
 
     /// Clears the text and lets `write` fill it.

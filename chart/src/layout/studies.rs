@@ -27,7 +27,7 @@ const fn levels(spec: IndicatorSpec) -> Option<[i128; 2]> {
 
 /// A value in units of 10^-`digits`. What does not fit ends at the largest price.
 fn units(value: f64, digits: u8) -> i64 {
-    (value * 10f64.powi(digits.into())).round() as i64
+    (value * 10u64.pow(digits.into()) as f64).round() as i64
 }
 
 /// A value in units of an indicator's own axis.
@@ -110,8 +110,10 @@ pub(super) fn push_reading(view: &View<'_>, spec: IndicatorSpec, value: f64, tex
         }
         _ if value.abs() >= 1e5 => number::push_compact(text, own_units(value), DIGITS),
         _ => {
-            let places = (3 - value.abs().max(1e-8).log10().floor() as i32).clamp(0, DIGITS.into());
-            number::push_fixed(text, own_units(value), DIGITS, places as u8);
+            let units = own_units(value);
+            // How many digits there are before the last four.
+            let more = units.unsigned_abs().checked_ilog10().unwrap_or(0).saturating_sub(3);
+            number::push_fixed(text, units, DIGITS, DIGITS.saturating_sub(more as u8));
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Candles to draw, the same on every run.
 #![allow(dead_code)] // Each test file uses some of it.
 
+pub(crate) mod probe;
+pub(crate) mod recorded;
+pub(crate) mod steps;
+
 use chart::{Frame, Look, Settings, Theme, raster, scene::Scene};
 use jiff::tz::TimeZone;
 use market::{Candle, CandleState, Ohlc, Timeframe};

@@ -17,6 +17,8 @@ pub fn draw(scene: &Scene, clip: Rect, frame: &mut Frame) {
 fn paint(shape: &Shape, area: Rect, atlas: &Atlas, frame: &mut Frame) {
     let rows = frame.rows_mut(&area);
     match shape.paint {
+        // A pattern without a period paints nothing.
+        Paint::Dash { run: 0 } | Paint::DashDown { run: 0 } | Paint::Hatch { period: 0, .. } => {}
         Paint::Solid => rows.for_each(|row| row.fill(shape.color)),
         Paint::Dash { run } => {
             let (run, period) = (usize::from(run), 2 * usize::from(run));
@@ -55,7 +57,8 @@ fn paint(shape: &Shape, area: Rect, atlas: &Atlas, frame: &mut Frame) {
 }
 
 /// Paints the pixels of a row whose place in the pattern is less than `run`. The first pixel's place is `phase`.
-fn pattern(row: &mut [u32], color: u32, phase: usize, period: usize, run: usize) {
+#[inline(always)]
+pub(super) fn pattern(row: &mut [u32], color: u32, phase: usize, period: usize, run: usize) {
     // The first period may have begun before the row.
     let rest = (period - phase).min(row.len());
     let (first, others) = row.split_at_mut(rest);
@@ -73,7 +76,8 @@ fn tint(row: &mut [u32], color: u32, coverage: u8) {
 }
 
 /// Blends `color` over a row. Without branches, since a glyph's edges would mislead every guess.
-fn cover(row: &mut [u32], color: u32, coverage: &[u8]) {
+#[inline(always)]
+pub(super) fn cover(row: &mut [u32], color: u32, coverage: &[u8]) {
     for (pixel, coverage) in row.iter_mut().zip(coverage) {
         *pixel = blend(color, *pixel, *coverage);
     }
