@@ -1,8 +1,9 @@
 """Draws the picture of our chart with Python's libraries, when the bench asks for it, and says how long it took.
 
-The first argument is a folder with plan.json: bars, panes, ranges, colours, and for Pillow our finished scene. Each line
-of the standard input is a question, each line of the standard output its answer as JSON. What holds: imports and the
-first drawing are never timed; each drawing ends with its pixels in memory; the garbage collector runs as it likes.
+The first argument is a folder with plan.json: bars, panes, ranges, colours, and for Pillow our finished scene; the
+second is a virtual environment that may have Plotly. Each line of the standard input is a question, each line of the
+standard output its answer as JSON. What holds: imports and the first drawing are never timed; each drawing ends with
+its pixels in memory; the garbage collector runs as it likes.
 
 - mplfinance, naive: what its documentation shows, a new figure each time.
 - matplotlib, whole: artists that are made once, all drawn anew.
@@ -12,7 +13,6 @@ first drawing are never timed; each drawing ends with its pixels in memory; the 
 """
 
 import datetime
-import io
 import json
 import os
 import sys
@@ -107,7 +107,16 @@ class Matplotlib:
         volumes = PolyCollection([], linewidths=0, antialiaseds=False)
         for axes, artist in ((self.prices, wicks), (self.prices, bodies), (self.volumes, volumes)):
             axes.add_collection(artist, autolim=False)
-        self.fill((wicks, bodies, volumes), places, half, OPEN[which], HIGH[which], LOW[which], CLOSE[which], VOLUME[which])
+        self.fill(
+            (wicks, bodies, volumes),
+            places,
+            half,
+            OPEN[which],
+            HIGH[which],
+            LOW[which],
+            CLOSE[which],
+            VOLUME[which],
+        )
         return wicks, bodies, volumes
 
     @staticmethod
@@ -118,9 +127,13 @@ class Matplotlib:
         left, right = places - half, places + half
 
         def boxes(bottom, top):
-            return numpy.stack([numpy.stack([left, left, right, right]), numpy.stack([bottom, top, top, bottom])], axis=2).swapaxes(0, 1)
+            return numpy.stack(
+                [numpy.stack([left, left, right, right]), numpy.stack([bottom, top, top, bottom])], axis=2
+            ).swapaxes(0, 1)
 
-        artists[0].set_segments(numpy.stack([numpy.stack([places, lows], 1), numpy.stack([places, highs], 1)], 1))
+        artists[0].set_segments(
+            numpy.stack([numpy.stack([places, lows], 1), numpy.stack([places, highs], 1)], 1)
+        )
         artists[0].set_color(colors)
         # A body is never less than a row of pixels, as ours.
         low, high = PLAN["prices"]
@@ -132,8 +145,14 @@ class Matplotlib:
 
     def text(self, text):
         box = {"facecolor": COLORS["up"], "pad": 4, "linewidth": 0} if text["layer"] == "Price" else None
-        return self.figure.text(text["x"] / WIDTH, 1 - text["baseline"] / HEIGHT, text["text"], color=text["color"],
-                                fontproperties=font(text["size"]), bbox=box)
+        return self.figure.text(
+            text["x"] / WIDTH,
+            1 - text["baseline"] / HEIGHT,
+            text["text"],
+            color=text["color"],
+            fontproperties=font(text["size"]),
+            bbox=box,
+        )
 
     def set_close(self, close):
         """Changes the newest bar, and all that follows from it."""
@@ -147,7 +166,9 @@ class Matplotlib:
         for artist, text in zip(self.texts, LEGEND):
             if text["layer"] == "Price":
                 low_end, high_end = PLAN["prices"]
-                row = PLAN["volume"] - (close - low_end) / (high_end - low_end) * (PLAN["volume"] - PLAN["header"])
+                row = PLAN["volume"] - (close - low_end) / (high_end - low_end) * (
+                    PLAN["volume"] - PLAN["header"]
+                )
                 artist.set_y(1 - (row + 5) / HEIGHT)
                 artist.set_text(f"{close:.2f}")
                 artist.get_bbox_patch().set_facecolor(color)
@@ -178,12 +199,19 @@ FRAME = pandas.DataFrame(
 )
 STYLE = mplfinance.make_mpf_style(
     marketcolors=mplfinance.make_marketcolors(
-        up=COLORS["up"], down=COLORS["down"], edge="inherit", wick="inherit",
+        up=COLORS["up"],
+        down=COLORS["down"],
+        edge="inherit",
+        wick="inherit",
         volume={"up": COLORS["up_volume"], "down": COLORS["down_volume"]},
     ),
-    facecolor=COLORS["background"], figcolor=COLORS["background"], gridcolor=COLORS["grid"], edgecolor=COLORS["border"],
+    facecolor=COLORS["background"],
+    figcolor=COLORS["background"],
+    gridcolor=COLORS["grid"],
+    edgecolor=COLORS["border"],
     rc={"axes.labelcolor": COLORS["text"], "xtick.color": COLORS["text"], "ytick.color": COLORS["text"]},
-    gridstyle="-", y_on_right=True,
+    gridstyle="-",
+    y_on_right=True,
 )
 
 
@@ -191,21 +219,48 @@ def mplfinance_whole(close=None):
     if close is not None:
         FRAME.iloc[-1, 3] = close
     figure, axes = mplfinance.plot(
-        FRAME, type="candle", volume=True, style=STYLE, returnfig=True, figsize=(WIDTH / DPI, HEIGHT / DPI),
-        ylabel="", ylabel_lower="", xrotation=0, datetime_format="%H:%M",
-        hlines={"hlines": [FRAME["Close"].iloc[-1]], "linestyle": "--", "linewidths": PIXEL, "colors": COLORS["up"]},
-        update_width_config={"candle_width": PLAN["body"], "candle_linewidth": PIXEL, "volume_width": PLAN["body"], "volume_linewidth": 0},
+        FRAME,
+        type="candle",
+        volume=True,
+        style=STYLE,
+        returnfig=True,
+        figsize=(WIDTH / DPI, HEIGHT / DPI),
+        ylabel="",
+        ylabel_lower="",
+        xrotation=0,
+        datetime_format="%H:%M",
+        hlines={
+            "hlines": [FRAME["Close"].iloc[-1]],
+            "linestyle": "--",
+            "linewidths": PIXEL,
+            "colors": COLORS["up"],
+        },
+        update_width_config={
+            "candle_width": PLAN["body"],
+            "candle_linewidth": PIXEL,
+            "volume_width": PLAN["body"],
+            "volume_linewidth": 0,
+        },
         scale_padding=0,
     )
     figure.set_dpi(DPI)
     prices, volumes = axes[0], axes[2]
-    for pane, (top, bottom) in ((prices, (PLAN["header"], PLAN["volume"])), (volumes, (PLAN["volume"], PLAN["times"]))):
+    for pane, (top, bottom) in (
+        (prices, (PLAN["header"], PLAN["volume"])),
+        (volumes, (PLAN["volume"], PLAN["times"])),
+    ):
         pane.set_position(box(top, bottom))
         pane.set_xlim(*PLAN["across"])
     prices.set_ylim(*PLAN["prices"])
     volumes.set_ylim(0, PLAN["volume_top"])
     for text in LEGEND:
-        figure.text(text["x"] / WIDTH, 1 - text["baseline"] / HEIGHT, text["text"], color=text["color"], fontproperties=font(text["size"]))
+        figure.text(
+            text["x"] / WIDTH,
+            1 - text["baseline"] / HEIGHT,
+            text["text"],
+            color=text["color"],
+            fontproperties=font(text["size"]),
+        )
     figure.canvas.draw()
     pixels = figure.canvas.buffer_rgba()
     plt.close(figure)
@@ -226,13 +281,21 @@ def pillow_whole(_=None):
         else:
             draw.rectangle((left, top, right, bottom), fill=color)
     for text in PLAN["texts"]:
-        draw.text((text["x"], text["baseline"]), text["text"], fill=text["color"], font=FONTS[text["size"]], anchor="ls")
+        draw.text(
+            (text["x"], text["baseline"]),
+            text["text"],
+            fill=text["color"],
+            font=FONTS[text["size"]],
+            anchor="ls",
+        )
     return image.tobytes()
 
 
 def plotly():
     """Its graph objects, from the bench's own environment or from one that has it."""
-    library = os.path.join(sys.argv[2], "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+    library = os.path.join(
+        sys.argv[2], "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages"
+    )
     sys.path.append(library)
     try:
         import plotly.graph_objects
@@ -249,13 +312,31 @@ def plotly_json(_=None):
     times = FRAME.index
     figure = GRAPH.Figure(
         [
-            GRAPH.Candlestick(x=times, open=OPEN, high=HIGH, low=LOW, close=CLOSE, increasing_line_color=COLORS["up"], decreasing_line_color=COLORS["down"]),
-            GRAPH.Bar(x=times, y=VOLUME, yaxis="y2", marker_color=numpy.where(RISES, COLORS["up_volume"], COLORS["down_volume"])),
+            GRAPH.Candlestick(
+                x=times,
+                open=OPEN,
+                high=HIGH,
+                low=LOW,
+                close=CLOSE,
+                increasing_line_color=COLORS["up"],
+                decreasing_line_color=COLORS["down"],
+            ),
+            GRAPH.Bar(
+                x=times,
+                y=VOLUME,
+                yaxis="y2",
+                marker_color=numpy.where(RISES, COLORS["up_volume"], COLORS["down_volume"]),
+            ),
         ]
     )
     figure.update_layout(
-        width=WIDTH, height=HEIGHT, template="plotly_dark", showlegend=False, xaxis_rangeslider_visible=False,
-        yaxis={"domain": [0.2, 1], "side": "right"}, yaxis2={"domain": [0, 0.2], "side": "right"},
+        width=WIDTH,
+        height=HEIGHT,
+        template="plotly_dark",
+        showlegend=False,
+        xaxis_rangeslider_visible=False,
+        yaxis={"domain": [0.2, 1], "side": "right"},
+        yaxis2={"domain": [0, 0.2], "side": "right"},
     )
     figure.add_hline(y=CLOSE[-1], line_dash="dash")
     return figure.to_json()
@@ -281,8 +362,18 @@ LIVE = Matplotlib()
 
 def pictures():
     LIVE.keep()
-    answer = {"notes": [f"matplotlib {matplotlib.__version__}, mplfinance {mplfinance.__version__}, Pillow {Image.__version__}"], "pictures": {}}
-    drawn = {"matplotlib": ONCE.whole(), "matplotlib-blit": LIVE.blit(CLOSE[-1]), "mplfinance": mplfinance_whole(), "pillow": pillow_whole()}
+    answer = {
+        "notes": [
+            f"matplotlib {matplotlib.__version__}, mplfinance {mplfinance.__version__}, Pillow {Image.__version__}"
+        ],
+        "pictures": {},
+    }
+    drawn = {
+        "matplotlib": ONCE.whole(),
+        "matplotlib-blit": LIVE.blit(CLOSE[-1]),
+        "mplfinance": mplfinance_whole(),
+        "pillow": pillow_whole(),
+    }
     for name, pixels in drawn.items():
         path = os.path.join(FOLDER, name)
         with open(path, "wb") as file:
@@ -296,14 +387,23 @@ def pictures():
 
 
 def full(count):
-    answer = {"matplotlib": timed(ONCE.whole, count), "mplfinance": timed(mplfinance_whole, 1), "pillow": timed(pillow_whole, count)}
+    answer = {
+        "matplotlib": timed(ONCE.whole, count),
+        "mplfinance": timed(mplfinance_whole, 1),
+        "pillow": timed(pillow_whole, count),
+    }
     if GRAPH is not None:
         answer["plotly-json"] = timed(plotly_json, count)
     return {"ns": answer}
 
 
 def delta(count):
-    return {"ns": {"matplotlib-blit": timed(LIVE.blit, 4 * count, walk), "mplfinance": timed(mplfinance_whole, 1, walk)}}
+    return {
+        "ns": {
+            "matplotlib-blit": timed(LIVE.blit, 4 * count, walk),
+            "mplfinance": timed(mplfinance_whole, 1, walk),
+        }
+    }
 
 
 for line in sys.stdin:

@@ -9,7 +9,9 @@ use super::{Painter, Plan, agree, publish, sameness};
 use crate::harness::Arm;
 use crate::raster::{Walk, timed};
 use anyhow::{Context, ensure};
-use chart::{Chart, Frame, Rect, raster};
+use chart::raster::{Kernel, Rasteriser};
+use chart::scene::Scene;
+use chart::{Chart, Frame, Rect};
 use std::hint::black_box;
 use std::path::Path;
 
@@ -22,21 +24,25 @@ const CHANGES: usize = 80;
 const CHANGES_TO_A_WHOLE: usize = 8;
 
 /// Our own rasteriser as one of the painters: it gets a finished scene too.
-struct Ours(Frame);
+struct Ours(Rasteriser, Frame);
 
 impl Painter for Ours {
-    fn draw(&mut self, scene: &chart::scene::Scene, clip: Rect) {
-        raster::draw(scene, clip, &mut self.0);
+    fn draw(&mut self, scene: &Scene, rects: &[Rect]) {
+        self.0.draw(scene, rects, &mut self.1);
     }
 
     fn pixels(&self) -> Vec<u32> {
-        self.0.pixels().to_vec()
+        self.1.pixels().to_vec()
     }
 }
 
 /// Those that draw our scene.
 fn painters(frame: &Frame) -> anyhow::Result<[Box<dyn Painter>; 3]> {
-    Ok([Box::new(Ours(frame.clone())), Box::new(TinySkia::new(frame)), Box::new(Vello::new(frame)?)])
+    Ok([
+        Box::new(Ours(Rasteriser::new(Kernel::best()), frame.clone())),
+        Box::new(TinySkia::new(frame)),
+        Box::new(Vello::new(frame)?),
+    ])
 }
 
 const PAINTERS: [&str; 3] = ["chartd", "tiny-skia", "vello_cpu"];
@@ -77,7 +83,7 @@ impl Rivals {
         };
         publish(folder, "chartd-picture", frame.pixels(), plan.size)?;
         for (painter, name) in rivals.whole.iter_mut().zip(PAINTERS) {
-            painter.draw(chart.scene(), frame.bounds());
+            painter.draw(chart.scene(), &[frame.bounds()]);
             let pixels = painter.pixels();
             rivals.notes.push(checked(name, &plan, frame, &pixels)?);
             publish(folder, name, &pixels, plan.size)?;
@@ -89,8 +95,12 @@ impl Rivals {
         rivals.notes.extend([
             "tiny-skia, vello_cpu and Pillow are given our finished scene: their layout costs nothing"
                 .to_owned(),
-            "tiny-skia's text is glyphs of ours, coloured beforehand; it is built for SSE2, as we are"
-                .to_owned(),
+            "tiny-skia's text is glyphs of ours, coloured beforehand".to_owned(),
+            format!(
+                "vectors: {} for us and what vello_cpu finds, chosen while running; tiny-skia's are chosen when it is built: {}",
+                Kernel::best().name(),
+                if cfg!(target_feature = "avx2") { "AVX2" } else { "SSE2, unless built with -C target-cpu" }
+            ),
         ]);
         match Python::start(chart, &plan)? {
             Ok(python) => rivals.check_python(python, &plan, frame, folder)?,
@@ -123,7 +133,7 @@ impl Rivals {
     pub(crate) fn full(&mut self, chart: &Chart, arms: &mut Vec<Arm>) -> anyhow::Result<()> {
         let scene = chart.scene();
         for (painter, name) in self.whole.iter_mut().zip(WHOLE) {
-            let draw = |_| timed(|| painter.draw(scene, scene.bounds()));
+            let draw = |_| timed(|| painter.draw(scene, &[scene.bounds()]));
             add(arms, name, (0..DRAWN).map(draw).collect());
         }
         let plan = Plan::of(chart)?;
@@ -144,10 +154,10 @@ impl Rivals {
         arms: &mut Vec<Arm>,
     ) -> anyhow::Result<()> {
         let mut bar = *chart.bars().last().context("there are no bars")?;
-        let (mut ours, mut slow) = (Vec::new(), Vec::new());
+        let (mut ours, mut slow, mut rects) = (Vec::new(), Vec::new(), Vec::new());
         let (mut parts, mut whole) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
         for painter in &mut self.parts {
-            painter.draw(chart.scene(), chart.scene().bounds());
+            painter.draw(chart.scene(), &[chart.scene().bounds()]);
         }
         for change in 0..CHANGES {
             walk.tick(&mut bar, 60);
@@ -155,12 +165,14 @@ impl Rivals {
                 chart.set_newest(bar);
                 black_box(chart.draw());
             }));
+            rects.clear();
+            chart.changes().for_each_rect(|rect| rects.push(rect));
             for (painter, taken) in self.parts.iter_mut().zip(&mut parts) {
-                taken.push(timed(|| chart.changes().for_each_rect(|rect| painter.draw(chart.scene(), rect))));
+                taken.push(timed(|| painter.draw(chart.scene(), &rects)));
             }
             if change % CHANGES_TO_A_WHOLE == 0 {
                 for (painter, taken) in self.whole.iter_mut().zip(&mut whole) {
-                    taken.push(timed(|| painter.draw(chart.scene(), chart.scene().bounds())));
+                    taken.push(timed(|| painter.draw(chart.scene(), &[chart.scene().bounds()])));
                 }
                 let plan = Plan::of(chart)?;
                 let mut drawn = Ok(());
@@ -179,7 +191,7 @@ impl Rivals {
     /// Checks that what was drawn part by part is what is drawn at once.
     fn check_parts(&mut self, chart: &Chart) -> anyhow::Result<()> {
         for ((parts, whole), name) in self.parts.iter_mut().zip(&mut self.whole).zip(PAINTERS) {
-            whole.draw(chart.scene(), chart.scene().bounds());
+            whole.draw(chart.scene(), &[chart.scene().bounds()]);
             let same = sameness(&whole.pixels(), &parts.pixels());
             ensure!(same > 99.99, "{name} by parts is to {same:.3} % what it is at once");
         }

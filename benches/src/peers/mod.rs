@@ -20,8 +20,8 @@ use std::path::Path;
 
 /// A rasteriser that draws our scene into a frame of its own.
 pub(crate) trait Painter {
-    /// Draws what of the scene lies in `clip`, and leaves the rest of the frame as it is.
-    fn draw(&mut self, scene: &Scene, clip: Rect);
+    /// Draws what of the scene lies in `rects`, and leaves the rest of the frame as it is.
+    fn draw(&mut self, scene: &Scene, rects: &[Rect]);
     /// The frame, as our pixels are.
     fn pixels(&self) -> Vec<u32>;
 }
@@ -121,6 +121,7 @@ impl Plan {
             left: i32::from(first.area.x) - (spacing - body) / 2,
             spacing,
             body,
+            // Nothing is drawn where the header ends; at this size it has one line.
             header: 30,
             volume,
             times,
@@ -326,13 +327,9 @@ pub(crate) fn publish(
     let opaque: Vec<u32> = pixels.iter().map(|pixel| pixel | 0xff00_0000).collect();
     let picture = ::encode::Picture { width: size.0, height: size.1, pixels: &opaque };
     let file = folder.join(format!("{name}.png"));
+    let bytes = ::encode::encode(&picture, ::encode::Format::Png)?;
     std::fs::create_dir_all(folder)
-        .and_then(|()| {
-            Ok(std::fs::write(
-                &file,
-                ::encode::encode(&picture, ::encode::Format::Png).map_err(std::io::Error::other)?,
-            )?)
-        })
+        .and_then(|()| std::fs::write(&file, bytes))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 

@@ -27,7 +27,17 @@ impl TinySkia {
 }
 
 impl Painter for TinySkia {
-    fn draw(&mut self, scene: &Scene, clip: Rect) {
+    fn draw(&mut self, scene: &Scene, rects: &[Rect]) {
+        rects.iter().for_each(|rect| self.part(scene, *rect));
+    }
+
+    fn pixels(&self) -> Vec<u32> {
+        super::as_pixels(&self.frame)
+    }
+}
+
+impl TinySkia {
+    fn part(&mut self, scene: &Scene, clip: Rect) {
         let (w, h) = (u32::from(clip.w), u32::from(clip.h));
         let whole = clip == Rect::new(0, 0, self.width as u16, self.height as u16);
         let bytes = if whole { &mut self.frame } else { &mut self.part };
@@ -37,10 +47,6 @@ impl Painter for TinySkia {
         if !whole {
             super::copy_part(&self.part, &mut self.frame, self.width, clip);
         }
-    }
-
-    fn pixels(&self) -> Vec<u32> {
-        super::as_pixels(&self.frame)
     }
 }
 

@@ -55,10 +55,8 @@ impl Vello {
             run.fill_glyphs(self.run.drain(..).collect::<Vec<_>>().into_iter()).expect("known glyphs");
         }
     }
-}
 
-impl Painter for Vello {
-    fn draw(&mut self, scene: &Scene, clip: Rect) {
+    fn part(&mut self, scene: &Scene, clip: Rect) {
         let whole = clip == scene.bounds();
         self.context.reset_and_resize(clip.w, clip.h);
         self.context.set_transform(Affine::translate((-f64::from(clip.x), -f64::from(clip.y))));
@@ -95,6 +93,12 @@ impl Painter for Vello {
         if !whole {
             super::copy_part(&self.part, &mut self.frame, self.width, clip);
         }
+    }
+}
+
+impl Painter for Vello {
+    fn draw(&mut self, scene: &Scene, rects: &[Rect]) {
+        rects.iter().for_each(|rect| self.part(scene, *rect));
     }
 
     fn pixels(&self) -> Vec<u32> {
