@@ -406,6 +406,8 @@ def delta(count):
     }
 
 
+# All imports are done.
+print("{}", flush=True)
 for line in sys.stdin:
     name, *count = line.split()
     answer = {"pictures": pictures, "full": full, "delta": delta}[name](*(int(word) for word in count))

@@ -230,17 +230,21 @@ impl Arms {
         let trades = self.trades.iter().sum::<f64>() / self.trades.len().max(1) as f64;
         let part = |a: &Arm, b: &Arm| a.quantile(0.5) as f64 / b.quantile(0.5) as f64;
         let best = |a: &Arm, b: &Arm| a.all().min() as f64 / b.all().min() as f64;
+        let pays = |part| if part < 0.9 { "pays where a second core is free" } else { "does not pay" };
         let notes = vec![
             format!("{CHARTS} charts of {}x{}, 1m, candles and volume; fused, blocking; {} s a span", SIZE.0, SIZE.1, SPAN.as_secs()),
             format!("{trades:.0} trades/s in turn; in a burst {BURST} more on one symbol"),
             "others' frames: from a trade's leaving the venue; tick to frame: from its receipt, by the daemon".into(),
+            "a burst also keeps the processor and its caches from resting, which is why others may be quicker with it".into(),
             format!("others' p99 with a burst is {:.2} of that without; drawing and publishing takes {bound} ns, p99", busy as f64 / quiet as f64),
             format!(
-                "two drawing threads take {:.2} of one's time for 16 last prices, {:.2} for 16 whole pictures; {:.2} and {:.2} where nothing disturbed either; starting a thread included",
+                "two drawing threads take {:.2} of one's time for 16 last prices, {:.2} for 16 whole pictures; {:.2} and {:.2} where nothing disturbed either; starting a thread included: it {} for last prices and {} for whole pictures",
                 part(two, one),
                 part(whole_two, whole_one),
                 best(two, one),
-                best(whole_two, whole_one)
+                best(whole_two, whole_one),
+                pays(best(two, one)),
+                pays(best(whole_two, whole_one)),
             ),
         ];
         let ratios = vec![

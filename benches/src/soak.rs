@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// 75 trades a second on each of four symbols.
 const SCHEDULE: Schedule = Schedule { symbols: 4, period_ms: 13, bars: 300, bar_ms: 1_000 };
+/// Soon after the first minute the oldest bars are forgotten, as they would be after hours.
+const KEPT_BARS: usize = 400;
 /// Before the first minute: the history is in, and every slot has been drawn.
 const WARM_UP: Duration = Duration::from_secs(15);
 const WINDOW: Duration = Duration::from_secs(60);
@@ -69,7 +71,7 @@ pub(crate) fn measure(minutes: usize) -> anyhow::Result<Report> {
 }
 
 fn config(venue: &Venue) -> String {
-    let mut text = SCHEDULE.feed(venue.address);
+    let mut text = format!("bars = {KEPT_BARS}\n{}", SCHEDULE.feed(venue.address));
     for symbol in (0..SCHEDULE.symbols).map(Schedule::symbol) {
         text += &format!(
             "[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n\

@@ -32,8 +32,7 @@ pub(crate) struct Answer {
 }
 
 impl Python {
-    /// Starts it with what `chart` shows; `None` where there is no virtual environment with its packages, with a note
-    /// that says so.
+    /// Starts it with what `chart` shows. Where there is no virtual environment with its packages, a note that says so.
     pub(crate) fn start(chart: &Chart, plan: &Plan) -> anyhow::Result<Result<Self, String>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let program = root.join("target/python/bin/python");
@@ -57,12 +56,21 @@ impl Python {
             .context("cannot start Python")?;
         let (asks, answers) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         let (asks, answers) = (asks.context("no pipe")?, answers.context("no pipe")?);
-        Ok(Ok(Self { child, asks, answers, folder }))
+        let mut python = Self { child, asks, answers, folder };
+        // It has told why by itself.
+        let ready = python
+            .answer()
+            .map_err(|_| "skipped: rivals in Python (it ended; is a package missing?)".to_owned());
+        Ok(ready.map(|_| python))
     }
 
     /// Asks for one thing: `pictures`, `full N` or `delta N`.
     pub(crate) fn ask(&mut self, what: &str) -> anyhow::Result<Answer> {
         writeln!(self.asks, "{what}")?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Answer> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         ensure!(!line.is_empty(), "the rivals in Python ended; in {}", self.folder.path().display());
