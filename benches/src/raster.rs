@@ -120,10 +120,12 @@ pub(crate) fn measure_delta(rounds: usize, pictures: Option<&Path>) -> anyhow::R
     ];
     let mut arms = names.map(|names| names.map(|name| Arm::new(name, "ns")));
     let mut memcpy = Arm::new("memcpy of the frame", "ns");
+    // What drawing only what changed is worth.
+    let mut anew = ["all of it anew", "all of it anew, four indicators"].map(|name| Arm::new(name, "ns"));
     let (mut damaged, mut theirs) = ((0, 0), Vec::new());
     for _ in 0..rounds {
-        for ((chart, walk), [ticks, bars]) in walks.iter_mut().zip(&mut arms) {
-            let (mut changes, mut opened) = (Vec::new(), Vec::new());
+        for (((chart, walk), [ticks, bars]), anew) in walks.iter_mut().zip(&mut arms).zip(&mut anew) {
+            let (mut changes, mut opened, mut whole) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..TICKS_IN_A_ROUND / TICKS_IN_A_BAR {
                 let mut bar = walk.open();
                 opened.push(timed(|| {
@@ -138,7 +140,10 @@ pub(crate) fn measure_delta(rounds: usize, pictures: Option<&Path>) -> anyhow::R
                     }));
                     damaged = (damaged.0 + chart.changes().area(), damaged.1 + 1);
                 }
+                // As seldom as a new bar, so that caches are as cold.
+                whole.push(timed(|| _ = black_box(chart.draw_anew())));
             }
+            anew.add_round(whole);
             ticks.add_round(changes);
             bars.add_round(opened);
         }
@@ -158,12 +163,14 @@ pub(crate) fn measure_delta(rounds: usize, pictures: Option<&Path>) -> anyhow::R
             Ratio::of("last-price change / memcpy of the frame, p50", &tick, &memcpy, 0.5, 0.05),
             Ratio::of("new bar / memcpy of the frame, p50", &bar, &memcpy, 0.5, 1.0),
             Ratio::of("the same with four indicators, last-price change", &busy_tick, &memcpy, 0.5, 0.1),
+            Ratio::of("new bar / all of it anew, p50", &bar, &anew[0], 0.5, 1.0),
+            Ratio::of("the same with four indicators", &busy_bar, &anew[1], 0.5, 1.0),
         ]
         .into_iter()
         .chain(ours.into_iter().flat_map(|ours| against(ours, &theirs, &DELTA_RATIOS)))
         .collect(),
         notes: notes.into_iter().chain(rivals.notes).collect(),
-        arms: [tick, bar, busy_tick, busy_bar, memcpy].into_iter().chain(theirs).collect(),
+        arms: [tick, bar, busy_tick, busy_bar, memcpy].into_iter().chain(anew).chain(theirs).collect(),
     })
 }
 
