@@ -9,12 +9,17 @@ mod encode;
 mod harness;
 mod hiccup;
 mod idle;
+mod many_charts;
+mod peers;
 mod plot;
+mod process;
 mod publish_wake;
 mod raster;
 mod raster_kernels;
 mod replay;
+mod soak;
 mod tick_to_frame;
+mod venue;
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -28,12 +33,15 @@ struct Cli {
     /// Print one JSON document and nothing else
     #[arg(long)]
     json: bool,
-    /// Also draw the distributions, as one HTML file in this folder
+    /// Also draw the distributions, as one HTML file in this folder; with rivals' pictures, where they draw
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
     /// How many rounds of all arms
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// How many minutes a soak takes
+    #[arg(long, default_value_t = 10)]
+    minutes: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -52,6 +60,10 @@ enum Name {
     RasterFull,
     /// A daemon with nothing to do: its processor time and its frames
     Idle,
+    /// Sixteen charts at twenty updates a second each: processor time, latency, and a burst on one of them
+    ManyCharts,
+    /// Whether latency and memory stay as they were, over minutes
+    Soak,
     /// What hostile readers do to the writer's latency
     Attacks,
     /// A chart as a file in each format, and as a PNG that follows the last price, beside the `png` crate
@@ -68,8 +80,11 @@ fn main() -> ExitCode {
     if let Ok(task) = std::env::var(attacks::CHILD) {
         return code(attacks::attack(&task));
     }
-    if std::env::var_os(idle::NAPPER).is_some() {
-        idle::nap();
+    if std::env::var_os(process::NAPPER).is_some() {
+        process::nap();
+    }
+    if let Ok(task) = std::env::var(process::COPIER) {
+        return code(process::copy(&task));
     }
     let cli = Cli::parse();
     let meter = hiccup::Meter::start();
@@ -78,9 +93,11 @@ fn main() -> ExitCode {
         Name::Replay => replay::measure(cli.rounds),
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
         Name::PublishWake => publish_wake::measure(cli.rounds),
-        Name::RasterDelta => raster::measure_delta(cli.rounds),
-        Name::RasterFull => raster::measure_full(cli.rounds),
+        Name::RasterDelta => raster::measure_delta(cli.rounds, cli.plot.as_deref()),
+        Name::RasterFull => raster::measure_full(cli.rounds, cli.plot.as_deref()),
         Name::Idle => idle::measure(cli.rounds),
+        Name::ManyCharts => many_charts::measure(cli.rounds),
+        Name::Soak => soak::measure(cli.minutes),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),
         Name::RasterKernels => raster_kernels::measure(cli.rounds),

@@ -1,14 +1,19 @@
 //! Drawing, from a changed candle to pixels: a last-price change, a new bar, a full redraw. The reference is a memcpy of
-//! the frame. Layout is included: what is measured is all that a chart does between a candle and its picture.
+//! the frame. Layout is included: what is measured is all that a chart does between a candle and its picture. Beside it,
+//! rivals draw the same picture: see `peers`.
 
 use crate::harness::{Arm, Ratio, Report};
+use crate::peers::arms::Rivals;
 use chart::{Chart, Look, Settings, Theme};
 use market::{Candle, CandleState, Ohlc, Timeframe};
 use std::hint::black_box;
+use std::path::Path;
 use std::time::Instant;
 
 /// Width and height of the frame, in pixels.
 pub(crate) const SIZE: (u32, u32) = (1920, 1080);
+/// Bars of a picture that rivals draw too.
+const BARS: usize = 200;
 const START_MS: i64 = 1_795_154_400_000;
 /// Ticks in one bar.
 const TICKS_IN_A_BAR: usize = 100;
@@ -93,13 +98,17 @@ pub(crate) fn copies(chart: &Chart, copy: &mut [u32]) -> Vec<u64> {
 }
 
 /// `raster-delta`
-pub(crate) fn measure_delta(rounds: usize) -> anyhow::Result<Report> {
+pub(crate) fn measure_delta(rounds: usize, pictures: Option<&Path>) -> anyhow::Result<Report> {
     let plain = Look::default();
     let studies = ["sma(20)", "ema(50)", "bollinger(20, 2)", "vwap"];
     let busy = Look {
         studies: studies.map(|spec| spec.parse().expect("a known indicator")).into(),
         ..plain.clone()
     };
+    let (mut shared, mut shared_walk) = (chart(plain.clone())?, Walk::new(5));
+    (0..BARS).for_each(|_| shared.push(shared_walk.bar()));
+    shared.draw();
+    let mut rivals = Rivals::new(&shared, pictures)?;
     let mut walks = [(chart(plain)?, Walk::new(5)), (chart(busy)?, Walk::new(5))];
     for (chart, walk) in &mut walks {
         (0..500).for_each(|_| chart.push(walk.bar()));
@@ -111,10 +120,12 @@ pub(crate) fn measure_delta(rounds: usize) -> anyhow::Result<Report> {
     ];
     let mut arms = names.map(|names| names.map(|name| Arm::new(name, "ns")));
     let mut memcpy = Arm::new("memcpy of the frame", "ns");
-    let mut damaged = (0, 0);
+    // What drawing only what changed is worth.
+    let mut anew = ["all of it anew", "all of it anew, four indicators"].map(|name| Arm::new(name, "ns"));
+    let (mut damaged, mut theirs) = ((0, 0), Vec::new());
     for _ in 0..rounds {
-        for ((chart, walk), [ticks, bars]) in walks.iter_mut().zip(&mut arms) {
-            let (mut changes, mut opened) = (Vec::new(), Vec::new());
+        for (((chart, walk), [ticks, bars]), anew) in walks.iter_mut().zip(&mut arms).zip(&mut anew) {
+            let (mut changes, mut opened, mut whole) = (Vec::new(), Vec::new(), Vec::new());
             for _ in 0..TICKS_IN_A_ROUND / TICKS_IN_A_BAR {
                 let mut bar = walk.open();
                 opened.push(timed(|| {
@@ -129,33 +140,48 @@ pub(crate) fn measure_delta(rounds: usize) -> anyhow::Result<Report> {
                     }));
                     damaged = (damaged.0 + chart.changes().area(), damaged.1 + 1);
                 }
+                // As seldom as a new bar, so that caches are as cold.
+                whole.push(timed(|| _ = black_box(chart.draw_anew())));
             }
+            anew.add_round(whole);
             ticks.add_round(changes);
             bars.add_round(opened);
         }
         memcpy.add_round(copies(&walks[0].0, &mut copy));
+        rivals.delta(&mut shared, &mut shared_walk, &mut theirs)?;
     }
     let [[tick, bar], [busy_tick, busy_bar]] = arms;
+    let ours = theirs.iter().find(|arm| arm.name == "chartd, the same changes");
+    let notes = [
+        format!("{} pixels damaged by a last-price change, in the mean", damaged.0 / damaged.1),
+        format!("{}×{}, layout included", SIZE.0, SIZE.1),
+        "rivals: another chart, of 200 bars, with the same changes for all; who is given our rectangles is told for nothing what changed".to_owned(),
+    ];
     Ok(Report {
         name: "raster-delta",
-        notes: vec![
-            format!("{} pixels damaged by a last-price change, in the mean", damaged.0 / damaged.1),
-            format!("{}×{}, layout included", SIZE.0, SIZE.1),
-        ],
-        ratios: vec![
+        ratios: [
             Ratio::of("last-price change / memcpy of the frame, p50", &tick, &memcpy, 0.5, 0.05),
             Ratio::of("new bar / memcpy of the frame, p50", &bar, &memcpy, 0.5, 1.0),
             Ratio::of("the same with four indicators, last-price change", &busy_tick, &memcpy, 0.5, 0.1),
-        ],
-        arms: vec![tick, bar, busy_tick, busy_bar, memcpy],
+            Ratio::of("new bar / all of it anew, p50", &bar, &anew[0], 0.5, 1.0),
+            Ratio::of("the same with four indicators", &busy_bar, &anew[1], 0.5, 1.0),
+        ]
+        .into_iter()
+        .chain(ours.into_iter().flat_map(|ours| against(ours, &theirs, &DELTA_RATIOS)))
+        .collect(),
+        notes: notes.into_iter().chain(rivals.notes).collect(),
+        arms: [tick, bar, busy_tick, busy_bar, memcpy].into_iter().chain(anew).chain(theirs).collect(),
     })
 }
 
 /// `raster-full`
-pub(crate) fn measure_full(rounds: usize) -> anyhow::Result<Report> {
+pub(crate) fn measure_full(rounds: usize, pictures: Option<&Path>) -> anyhow::Result<Report> {
     let mut chart = chart(Look::default())?;
     let mut walk = Walk::new(5);
-    (0..chart.visible_bars().min(200)).for_each(|_| chart.push(walk.bar()));
+    (0..chart.visible_bars().min(BARS)).for_each(|_| chart.push(walk.bar()));
+    chart.draw();
+    let mut rivals = Rivals::new(&chart, pictures)?;
+    let mut theirs = Vec::new();
     let mut copy = vec![0u32; (SIZE.0 * SIZE.1) as usize];
     let (mut full, mut memcpy) = (Arm::new("full redraw", "ns"), Arm::new("memcpy of the frame", "ns"));
     let mut fill = Arm::new("fill of the frame", "ns");
@@ -170,11 +196,36 @@ pub(crate) fn measure_full(rounds: usize) -> anyhow::Result<Report> {
                 .map(|_| timed(|| black_box(&mut copy[..]).fill(color)))
                 .collect::<Vec<_>>(),
         );
+        rivals.full(&chart, &mut theirs)?;
     }
+    let note = format!("{}×{}, {BARS} bars with volume, axes and text; layout included", SIZE.0, SIZE.1);
+    let memory = Ratio::of("full redraw / memcpy of the frame, p50", &full, &memcpy, 0.5, 1.0);
     Ok(Report {
         name: "raster-full",
-        notes: vec![format!("{}×{}, 200 bars with volume, axes and text; layout included", SIZE.0, SIZE.1)],
-        ratios: vec![Ratio::of("full redraw / memcpy of the frame, p50", &full, &memcpy, 0.5, 1.0)],
-        arms: vec![full, memcpy, fill],
+        notes: [note].into_iter().chain(rivals.notes).collect(),
+        ratios: [memory].into_iter().chain(against(&full, &theirs, &FULL_RATIOS)).collect(),
+        arms: [full, memcpy, fill].into_iter().chain(theirs).collect(),
     })
+}
+
+/// What is promised against rivals, by the names of their arms: never to be slower.
+const FULL_RATIOS: [(&str, &str); 4] = [
+    ("tiny-skia, our scene", "full redraw / tiny-skia, p50"),
+    ("vello_cpu, our scene", "full redraw / vello_cpu, p50"),
+    ("plotters, whole", "full redraw / plotters, p50"),
+    ("Pillow, our scene", "full redraw / Pillow, p50"),
+];
+const DELTA_RATIOS: [(&str, &str); 4] = [
+    ("tiny-skia, our rectangles", "last-price change / tiny-skia in our rectangles, p50"),
+    ("vello_cpu, our rectangles", "last-price change / vello_cpu in our rectangles, p50"),
+    ("plotters, whole", "last-price change / plotters, p50"),
+    ("matplotlib, blit", "last-price change / matplotlib with blit, p50"),
+];
+
+/// Our arm over those of the rivals that were there.
+fn against(ours: &Arm, theirs: &[Arm], ratios: &[(&str, &'static str)]) -> Vec<Ratio> {
+    let ratio = |(arm, what): &(&str, &'static str)| {
+        Some(Ratio::of(what, ours, theirs.iter().find(|theirs| theirs.name == *arm)?, 0.5, 1.0))
+    };
+    ratios.iter().filter_map(ratio).collect()
 }
