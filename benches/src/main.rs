@@ -12,6 +12,7 @@ mod plot;
 mod publish_wake;
 mod replay;
 mod tick_to_frame;
+mod zoom_levels;
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -47,6 +48,8 @@ enum Name {
     Idle,
     /// What hostile readers do to the writer's latency
     Attacks,
+    /// A picture of a month of bars at every zoom, beside one of ten times as many
+    ZoomLevels,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Name::PublishWake => publish_wake::measure(cli.rounds),
         Name::Idle => idle::measure(cli.rounds),
         Name::Attacks => attacks::measure(cli.rounds),
+        Name::ZoomLevels => zoom_levels::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());
