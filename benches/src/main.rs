@@ -20,6 +20,7 @@ mod replay;
 mod soak;
 mod tick_to_frame;
 mod venue;
+mod zoom_levels;
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -70,6 +71,8 @@ enum Name {
     Encode,
     /// Drawing a chart by each kernel, beside copying and filling its frame
     RasterKernels,
+    /// A picture of a month of bars at every zoom, beside one of ten times as many
+    ZoomLevels,
 }
 
 fn main() -> ExitCode {
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),
         Name::RasterKernels => raster_kernels::measure(cli.rounds),
+        Name::ZoomLevels => zoom_levels::measure(cli.rounds),
     };
     code(measured.and_then(|mut report| {
         report.arms.push(meter.stop());

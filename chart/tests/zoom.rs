@@ -63,7 +63,7 @@ fn together(bars: &[Candle]) -> Ohlc {
         open: prices().next().unwrap().open,
         high: prices().map(|ohlc| ohlc.high).max().unwrap(),
         low: prices().map(|ohlc| ohlc.low).min().unwrap(),
-        close: prices().last().unwrap().close,
+        close: prices().next_back().unwrap().close,
     }
 }
 
@@ -135,6 +135,9 @@ fn copy(pixels: &mut [u32], chart: &Chart, changes: &Changes) {
     });
 }
 
+/// Something that happens to a chart, and the bar that it happens with.
+type Change = fn(&mut Chart, &Candle);
+
 /// At each zoom: ticks, new bars and a step of the view, drawn by what changed.
 #[test]
 fn what_changes_is_drawn_at_every_zoom() {
@@ -145,12 +148,12 @@ fn what_changes_is_drawn_at_every_zoom() {
         let mut coming = bars[44_000..].iter();
         for zoom in zooms() {
             chart.set_view(View { zoom, right: Right::Newest });
-            let changes: [&dyn Fn(&mut Chart, &Candle); 5] = [
-                &|_, _| {},
-                &|chart, bar| chart.push(*bar),
-                &|chart, bar| chart.set_newest(*bar),
-                &|chart, bar| chart.amend(chart.end() - 2, *bar),
-                &|chart, _| chart.pan(-70),
+            let changes: [Change; 5] = [
+                |_, _| {},
+                |chart, bar| chart.push(*bar),
+                |chart, bar| chart.set_newest(*bar),
+                |chart, bar| chart.amend(chart.end() - 2, *bar),
+                |chart, _| chart.pan(-70),
             ];
             for change in changes {
                 change(&mut chart, coming.next().unwrap());
