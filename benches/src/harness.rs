@@ -31,6 +31,11 @@ impl Arm {
         values.get(values.len() / 2).copied().unwrap_or(0)
     }
 
+    /// How many values there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.rounds.iter().map(Histogram::len).sum()
+    }
+
     /// Its unit.
     pub(crate) fn unit(&self) -> &'static str {
         self.unit

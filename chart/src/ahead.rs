@@ -15,6 +15,8 @@ use market::Candle;
 pub(crate) struct Ahead {
     pub stage: Stage,
     pub scene: Scene,
+    /// The same scene again: memory for the one after it, which has most of it in common.
+    pub spare: Scene,
     pub frame: Frame,
     /// Where this picture differs from the one that was shown when it was drawn.
     pub changes: Changes,
@@ -40,6 +42,7 @@ impl Ahead {
         Ok(Self {
             stage: layout.stage(),
             scene: layout.empty_scene(),
+            spare: layout.empty_scene(),
             frame: Frame::new(width, height)?,
             changes: Changes::none(width, height),
             stale,

@@ -289,6 +289,7 @@ impl Chart {
         let Self { bars, studies, marks, view, pointer, venue_ms, painter, .. } = self;
         let input = Input { bars, studies, marks, view: *view, pointer: *pointer, venue_ms: *venue_ms };
         layout.compose(&input, &mut ahead.stage, &mut ahead.scene);
+        layout.compose(&input, &mut ahead.stage, &mut ahead.spare);
         self.bars.pop();
         ahead.changes.clear();
         damage::diff(scene, &ahead.scene, &mut ahead.changes);
@@ -316,6 +317,7 @@ impl Chart {
         if hits {
             core::mem::swap(&mut self.frame, &mut ahead.frame);
             core::mem::swap(&mut self.scene, &mut ahead.scene);
+            core::mem::swap(&mut self.spare, &mut ahead.spare);
             core::mem::swap(&mut self.stage, &mut ahead.stage);
             self.stage.keep_ranges(&ahead.stage);
             self.ahead_counts.hits += 1;
