@@ -273,8 +273,11 @@ impl Renderer {
 const MAX_AHEAD_TRIES: u32 = 4;
 /// A picture is drawn ahead in the last part of its bar: an eighth, ...
 const AHEAD_PART: i64 = 8;
-/// ... but not more than so many milliseconds.
+/// ... but not more than so many milliseconds, ...
 const AHEAD_MS: i64 = 1_000;
+/// ... and not sooner than so many frames are likely to come before the bar ends: it would be drawn for nothing, and in
+/// the way of a trade.
+const AHEAD_FRAMES: i64 = 2;
 
 /// What was tried for the coming bar's picture.
 #[derive(Debug, Default)]
@@ -284,6 +287,9 @@ struct AheadTries {
     tries: u32,
     /// The state of the bars for which there is nothing more to do.
     done: Option<u64>,
+    /// From one frame to the next by the venue's clock, in eighths of a millisecond: a mean in which each new pause
+    /// counts for an eighth.
+    pause: i64,
     /// What the chart had counted before.
     counted: AheadCounts,
 }
@@ -485,6 +491,7 @@ impl View {
         }
         let end_ms = self.timeframe.end_ms(newest.open_ms);
         let lead_ms = (end_ms.saturating_sub(newest.open_ms) / AHEAD_PART).min(AHEAD_MS);
+        let lead_ms = lead_ms.min(AHEAD_FRAMES * self.ahead.pause / 8);
         let since_ms = (now_ns.saturating_sub(seen.receive_ns) / 1_000_000) as i64;
         seen.venue_ms.saturating_add(since_ms) >= end_ms.saturating_sub(lead_ms)
     }
@@ -515,6 +522,9 @@ impl View {
         let keeps = self.seen.is_some_and(|seen| seen.amended == state.amended)
             && !self.chart.bars().is_empty()
             && (state.first + 1..=state.end).contains(&end);
+        let before_ms = self.seen.map_or(state.venue_ms, |seen| seen.venue_ms);
+        let pause_ms = state.venue_ms.saturating_sub(before_ms).clamp(0, 8 * AHEAD_MS);
+        self.ahead.pause += pause_ms - self.ahead.pause / 8;
         self.seen = Some(*state);
         let candle = |number| market.candle(self.series, number).as_ref().and_then(candle_of);
         if keeps && let Some(newest) = candle(end - 1) {
