@@ -291,7 +291,7 @@ fn diff_layer(old: &[Shape], new: &[Shape], changes: &mut Changes) {
     } else if old.len() + new.len() > MANY_SHAPES {
         diff_in_order(old, new, &mut |shape: &Shape| changes.tiles.add(&shape.area));
     } else {
-        diff_few(old, new, &mut changes.few);
+        diff_few(old, new, changes);
     }
 }
 
@@ -310,23 +310,57 @@ fn diff_in_order(old: &[Shape], new: &[Shape], each: &mut impl FnMut(&Shape)) {
     rest.iter().for_each(each);
 }
 
-fn diff_few(old: &[Shape], new: &[Shape], damage: &mut Damage) {
-    // Most neighbours in a layer are neighbours on the chart, as the letters of a word.
-    let mut run = Rect::default();
-    let mut add = |rect: Rect| {
-        if growth(&run, &rect) > SLACK {
-            damage.add(run);
-            run = Rect::default();
-        }
-        run = run.union(&rect);
-    };
+fn diff_few(old: &[Shape], new: &[Shape], changes: &mut Changes) {
+    let mut runs = Runs::default();
     if old.len() == new.len() {
         // Shapes in the same place of equally long lists are painted in the same order.
-        old.iter().zip(new).for_each(|(old, new)| diff_shape(old, new, &mut add));
+        old.iter().zip(new).for_each(|(old, new)| diff_shape(old, new, &mut |rect| runs.add(rect, changes)));
     } else {
-        diff_in_order(old, new, &mut |shape: &Shape| add(shape.area));
+        diff_in_order(old, new, &mut |shape: &Shape| runs.add(shape.area, changes));
     }
-    damage.add(run);
+    runs.finish(changes);
+}
+
+/// So many runs of one layer are told as rectangles. More would be joined to few large ones: they are told in tiles.
+const FEW_RUNS: usize = 10;
+
+/// What differs in a layer, neighbours joined: most neighbours there are neighbours on the chart, as the letters of a
+/// word.
+#[derive(Default)]
+struct Runs {
+    rects: [Rect; FEW_RUNS],
+    len: usize,
+    /// The one that grows.
+    run: Rect,
+}
+
+impl Runs {
+    fn add(&mut self, rect: Rect, changes: &mut Changes) {
+        if growth(&self.run, &rect) > SLACK {
+            self.close(changes);
+        }
+        self.run = self.run.union(&rect);
+    }
+
+    fn close(&mut self, changes: &mut Changes) {
+        let run = core::mem::take(&mut self.run);
+        if self.len < FEW_RUNS {
+            self.rects[self.len] = run;
+        } else {
+            changes.tiles.add(&run);
+        }
+        self.len += 1;
+    }
+
+    fn finish(mut self, changes: &mut Changes) {
+        self.close(changes);
+        let told = &self.rects[..self.len.min(FEW_RUNS)];
+        if self.len > FEW_RUNS {
+            told.iter().for_each(|rect| changes.tiles.add(rect));
+        } else {
+            told.iter().for_each(|rect| changes.few.add(*rect));
+        }
+    }
 }
 
 /// Adds what differs between two shapes that are painted at the same point of the order.
