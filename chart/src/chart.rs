@@ -188,11 +188,10 @@ impl Chart {
     /// Zooms in by so many steps, or out where it is negative. The bar at pixel column `x` stays about where it is, else
     /// the newest one shown.
     pub fn zoom(&mut self, steps: i32, x: Option<u16>) {
-        let pixels_right = |chart: &Self, x: u16| u32::from(chart.frame.bounds().w).saturating_sub(x.into());
-        let held = x.and_then(|x| Some((self.stage.column_at(x)?, pixels_right(self, x))));
+        let held = x.and_then(|x| self.stage.column_at(x));
         let room_before = self.layout.visible_bars(&self.stage, self.view) as u64;
         self.view.zoom = self.view.zoom.stepped(steps);
-        let Some(((column, level), _)) = held else { return };
+        let Some((column, level)) = held else { return };
         // The share of bars to the right of it stays what it was.
         let number = column << level;
         let right = match self.view.right {

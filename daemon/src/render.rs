@@ -550,23 +550,24 @@ impl View {
     }
 }
 
-/// The name of what draws a chart.
+/// Each kernel, and what readers know it by.
+const KERNELS: [(Kernel, Backend); 4] = [
+    (Kernel::Scalar, Backend::CpuScalar),
+    (Kernel::Portable, Backend::CpuPortable),
+    (Kernel::Avx2, Backend::CpuAvx2),
+    (Kernel::Avx512, Backend::CpuAvx512),
+];
+
+/// What readers know the kernel by that draws a chart.
 fn backend_of(chart: &Chart) -> Backend {
-    match chart.kernel() {
-        Kernel::Scalar => Backend::CpuScalar,
-        Kernel::Portable => Backend::CpuPortable,
-        Kernel::Avx2 => Backend::CpuAvx2,
-        Kernel::Avx512 => Backend::CpuAvx512,
-    }
+    let known = KERNELS.into_iter().find(|(kernel, _)| *kernel == chart.kernel());
+    known.map_or(Backend::CpuScalar, |(_, backend)| backend)
 }
 
+/// The kernel that readers know as `backend`.
 fn kernel_of(backend: Backend) -> Kernel {
-    match backend {
-        Backend::CpuScalar => Kernel::Scalar,
-        Backend::CpuPortable => Kernel::Portable,
-        Backend::CpuAvx2 => Kernel::Avx2,
-        Backend::CpuAvx512 => Kernel::Avx512,
-    }
+    let known = KERNELS.into_iter().find(|(_, known)| *known == backend);
+    known.map_or(Kernel::Scalar, |(kernel, _)| kernel)
 }
 
 /// Copies what a slot missed since it was last written; everything, the first time.
