@@ -6,6 +6,7 @@
 //! readers; [`wishes`] takes what they want the charts to show. [`replay`] and [`demo`] take the same path with recorded
 //! and simulated data.
 
+mod ahead;
 pub mod config;
 pub mod control;
 pub mod demo;

@@ -6,6 +6,7 @@
 //!
 //! No news, no frame: but a chart that counts down to the end of its newest bar is drawn when the second changes.
 
+use crate::ahead::AheadPlan;
 use crate::doorbell::Doorbell;
 use crate::fail;
 use crate::rt::{POLL_NS, Wait};
@@ -13,7 +14,7 @@ use crate::supervisor::Pulse;
 use crate::uring::{Bell, Done, Ring};
 use crate::wishes::{self, Wisher, Wishes};
 use chart::raster::Kernel;
-use chart::{AheadCounts, Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
+use chart::{Changes, Chart, ChartError, DamageLog, Look, PriceLine, Settings, Theme};
 use chart_client::{candle_of, find_series};
 use jiff::tz::TimeZone;
 use market::{Candle, ChartName, Timeframe};
@@ -123,7 +124,7 @@ struct View {
     countdown_to: Option<i64>,
     counts_down: bool,
     next_tick: u64,
-    ahead: AheadTries,
+    ahead: AheadPlan,
     /// How often a slot was passed over because it was leased.
     passed_over: u64,
 }
@@ -269,31 +270,6 @@ impl Renderer {
     }
 }
 
-/// How often in a row a coming bar's picture may be drawn ahead: a bar that trades to its very end is not worth more.
-const MAX_AHEAD_TRIES: u32 = 4;
-/// A picture is drawn ahead in the last part of its bar: an eighth, ...
-const AHEAD_PART: i64 = 8;
-/// ... but not more than so many milliseconds, ...
-const AHEAD_MS: i64 = 1_000;
-/// ... and not sooner than so many frames are likely to come before the bar ends: it would be drawn for nothing, and in
-/// the way of a trade.
-const AHEAD_FRAMES: i64 = 2;
-
-/// What was tried for the coming bar's picture.
-#[derive(Debug, Default)]
-struct AheadTries {
-    /// The number of the newest bar.
-    newest: u64,
-    tries: u32,
-    /// The state of the bars for which there is nothing more to do.
-    done: Option<u64>,
-    /// From one frame to the next by the venue's clock, in eighths of a millisecond: a mean in which each new pause
-    /// counts for an eighth.
-    pause: i64,
-    /// What the chart had counted before.
-    counted: AheadCounts,
-}
-
 impl View {
     fn new(
         place: usize,
@@ -352,7 +328,7 @@ impl View {
             countdown_to: None,
             counts_down: plan.look.countdown,
             next_tick,
-            ahead: AheadTries::default(),
+            ahead: AheadPlan::default(),
             passed_over: 0,
         })
     }
@@ -410,9 +386,8 @@ impl View {
         self.is_wished = false;
         self.count_down(now_ns);
         self.chart.draw();
-        // Whatever was drawn ahead is used or void now.
-        self.ahead.done = None;
-        self.count_ahead(status);
+        self.ahead.used();
+        self.ahead.count(self.chart.ahead_counts(), status);
         self.owed.merge(self.chart.changes());
         let shown = self.seen;
         let damage = self.owed.damage();
@@ -481,39 +456,18 @@ impl View {
         }
     }
 
-    /// Whether the newest bar is about to end by the venue's clock, and the next one's picture is not there.
+    /// Whether the newest bar is about to end, and the next one's picture is not there.
     fn wants_ahead(&self, now_ns: u64) -> bool {
         let (Some(seen), Some(newest)) = (self.seen, self.chart.bars().last()) else { return false };
-        if self.ahead.done == Some(seen.revision)
-            || (self.ahead.newest == seen.end && self.ahead.tries >= MAX_AHEAD_TRIES)
-        {
-            return false;
-        }
-        let end_ms = self.timeframe.end_ms(newest.open_ms);
-        let lead_ms = (end_ms.saturating_sub(newest.open_ms) / AHEAD_PART).min(AHEAD_MS);
-        let lead_ms = lead_ms.min(AHEAD_FRAMES * self.ahead.pause / 8);
-        let since_ms = (now_ns.saturating_sub(seen.receive_ns) / 1_000_000) as i64;
-        seen.venue_ms.saturating_add(since_ms) >= end_ms.saturating_sub(lead_ms)
+        self.ahead.wants(&seen, [newest.open_ms, self.timeframe.end_ms(newest.open_ms)], now_ns)
     }
 
     /// Draws the coming bar's picture.
     fn prepare_ahead(&mut self, status: &StatusWriter) {
         let (Some(seen), Some(newest)) = (self.seen, self.chart.bars().last()) else { return };
-        if self.ahead.newest != seen.end {
-            (self.ahead.newest, self.ahead.tries) = (seen.end, 0);
-        }
-        self.ahead.tries += 1;
-        self.ahead.done = Some(seen.revision);
+        self.ahead.begin(&seen);
         self.chart.prepare_ahead(self.timeframe.end_ms(newest.open_ms));
-        self.count_ahead(status);
-    }
-
-    fn count_ahead(&mut self, status: &StatusWriter) {
-        let now = self.chart.ahead_counts();
-        let before = std::mem::replace(&mut self.ahead.counted, now);
-        status.count(Counter::AheadPrepared, now.prepared - before.prepared);
-        status.count(Counter::AheadHits, now.hits - before.hits);
-        status.count(Counter::AheadMisses, now.misses - before.misses);
+        self.ahead.count(self.chart.ahead_counts(), status);
     }
 
     /// Brings the chart's bars up to `state`. Reads the newest ones only, unless older ones changed.
@@ -523,8 +477,7 @@ impl View {
             && !self.chart.bars().is_empty()
             && (state.first + 1..=state.end).contains(&end);
         let before_ms = self.seen.map_or(state.venue_ms, |seen| seen.venue_ms);
-        let pause_ms = state.venue_ms.saturating_sub(before_ms).clamp(0, 8 * AHEAD_MS);
-        self.ahead.pause += pause_ms - self.ahead.pause / 8;
+        self.ahead.note_pause(state.venue_ms.saturating_sub(before_ms));
         self.seen = Some(*state);
         let candle = |number| market.candle(self.series, number).as_ref().and_then(candle_of);
         if keeps && let Some(newest) = candle(end - 1) {
