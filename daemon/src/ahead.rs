@@ -69,3 +69,32 @@ impl AheadPlan {
         status.count(Counter::AheadMisses, now.misses - before.misses);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(venue_ms: i64, end: u64, revision: u64) -> SeriesState {
+        let (first, amended, receive_ns, decode_ns, candle_ns) = (0, 0, 0, 0, 0);
+        SeriesState { first, end, revision, amended, venue_ms, receive_ns, decode_ns, candle_ns }
+    }
+
+    #[test]
+    fn a_bar_is_tried_four_times_and_a_busy_market_not_at_all() {
+        let (bar, mut plan) = ([0, 8_000], AheadPlan::default());
+        assert!(!plan.wants(&state(7_900, 1, 0), bar, 0), "nothing is known of the pauses");
+        (0..40).for_each(|_| plan.note_pause(400));
+        assert!(!plan.wants(&state(7_000, 1, 0), bar, 0), "it is too soon");
+        for revision in 0..6 {
+            let seen = state(7_900, 1, revision);
+            assert_eq!(plan.wants(&seen, bar, 0), revision < 4, "try {revision}");
+            if revision < 4 {
+                plan.begin(&seen);
+                assert!(!plan.wants(&seen, bar, 0), "once for each state");
+            }
+        }
+        assert!(plan.wants(&state(15_900, 2, 9), [8_000, 16_000], 0), "another bar");
+        (0..80).for_each(|_| plan.note_pause(5));
+        assert!(!plan.wants(&state(15_900, 2, 9), [8_000, 16_000], 0), "frames come every 5 ms");
+    }
+}
