@@ -2,8 +2,8 @@
 //! less: it leaves prices as text and looks no symbol up.
 
 use crate::harness::{Arm, Ratio, Report, recorded_frames};
-use market::binance::{Message, decode};
-use market::{Instrument, Instruments, Venue};
+use market::binance::decode;
+use market::{Instrument, Instruments, Message, Venue};
 use serde::Deserialize;
 use std::hint::black_box;
 use std::time::Instant;

@@ -239,6 +239,7 @@ impl Feed {
             Venue::Binance => "wss://stream.binance.com:9443",
             Venue::Kraken => "wss://ws.kraken.com/v2",
             Venue::Coinbase => "wss://ws-feed.exchange.coinbase.com",
+            Venue::CoinbaseAdvanced => "wss://advanced-trade-ws.coinbase.com",
         });
         Endpoint::new(url, self.venue, &self.symbols, klines)
     }

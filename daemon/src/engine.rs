@@ -5,10 +5,10 @@
 //! allocate.
 
 use chart_client::record_of;
-use market::binance::{self, DecodeError, Kline, Message};
+use market::protocol::Decoder;
 use market::{
-    CandleState, GRACE_MS, Instrument, InstrumentId, Instruments, Integrity, Outcome, Series, Side,
-    Timeframe, Trade, TradeSequence, Venue,
+    CandleState, DecodeError, GRACE_MS, Instrument, InstrumentId, Instruments, Integrity, Kline, Message,
+    Outcome, Series, Side, Timeframe, Trade, TradeSequence, Venue,
 };
 use shm::ShmError;
 use shm::market::{InstrumentEntry, MarketPlan, MarketWriter, Origin, QuoteRecord, TickRecord};
@@ -84,8 +84,15 @@ struct Output {
 #[derive(Debug)]
 struct Feed {
     venue: Venue,
+    decoder: Box<dyn Decoder>,
     table: Instruments,
-    /// By place in `table`.
+    state: FeedState,
+}
+
+/// What is known of a feed.
+#[derive(Debug)]
+struct FeedState {
+    /// By place in the feed's table.
     instruments: Vec<Tracked>,
     /// The latest exchange time that any message of the feed has proven.
     watermark_ms: i64,
@@ -163,7 +170,7 @@ impl Engine {
     /// The series of one instrument and timeframe, for reports.
     pub fn series(&self, venue: Venue, symbol: &str, timeframe: Timeframe) -> Option<&Series> {
         let feed = self.feeds.iter().find(|feed| feed.venue == venue)?;
-        let tracked = &feed.instruments[usize::from(feed.table.find(symbol.as_bytes())?.0)];
+        let tracked = &feed.state.instruments[usize::from(feed.table.find(symbol.as_bytes())?.0)];
         tracked.series.iter().map(|live| &live.bars).find(|bars| bars.timeframe() == timeframe)
     }
 
@@ -171,14 +178,7 @@ impl Engine {
     pub fn frame(&mut self, feed: usize, frame: &[u8], receive_ns: u64) -> Verdict {
         let (feed, output) = (&mut self.feeds[feed], &mut self.output);
         output.receive_ns = receive_ns;
-        let verdict = match binance::decode(frame, &feed.table) {
-            Ok(message) => {
-                output.decode_ns = (output.now_ns)();
-                output.status.recorder(Stage::Decode).record(output.decode_ns.saturating_sub(receive_ns));
-                feed.take(message, output)
-            }
-            Err(error) => Verdict::Malformed(error),
-        };
+        let verdict = feed.read(frame, output);
         output.status.count(Counter::FramesIn, 1);
         output.status.count(Counter::BytesIn, frame.len() as u64);
         let counter = match verdict {
@@ -193,7 +193,7 @@ impl Engine {
 
     /// Tells that the feed's connection broke: from here on, life is not proven.
     pub fn disconnected(&mut self, feed: usize) {
-        let feed = &mut self.feeds[feed];
+        let feed = &mut self.feeds[feed].state;
         if feed.watermark_ms == i64::MIN {
             return; // Nothing was seen yet, so nothing can have been lost.
         }
@@ -228,41 +228,49 @@ impl Feed {
             let sequence = TradeSequence::default();
             instruments.push(Tracked { place, sequence, last_trade_ms: i64::MIN, doubt: None, series });
         }
-        Self {
-            venue: plan.venue,
-            table,
-            instruments,
-            watermark_ms: i64::MIN,
-            deadline_ms: i64::MIN,
-            leap_ms: None,
-        }
+        let state = FeedState { instruments, watermark_ms: i64::MIN, deadline_ms: i64::MIN, leap_ms: None };
+        Self { venue: plan.venue, decoder: plan.venue.protocol().decoder(), table, state }
     }
 
     fn inherit(&mut self, old: &mut Self, output: &mut Output) {
-        (self.watermark_ms, self.leap_ms) = (old.watermark_ms, old.leap_ms);
-        for (place, tracked) in self.instruments.iter_mut().enumerate() {
+        (self.state.watermark_ms, self.state.leap_ms) = (old.state.watermark_ms, old.state.leap_ms);
+        for (place, tracked) in self.state.instruments.iter_mut().enumerate() {
             let instrument = self.table.get(InstrumentId(place as u16));
             let before = instrument.and_then(|instrument| old.table.find(instrument.symbol.as_bytes()));
             // With other decimal places its numbers mean something else.
             if let Some(before) = before.filter(|before| old.table.get(*before) == instrument) {
-                tracked.inherit(&mut old.instruments[usize::from(before.0)], output);
+                tracked.inherit(&mut old.state.instruments[usize::from(before.0)], output);
             }
         }
     }
 
+    /// Reads a frame and takes each message in it. The verdict is that of the last one.
+    fn read(&mut self, frame: &[u8], output: &mut Output) -> Verdict {
+        let (mut verdict, state) = (Verdict::Unknown, &mut self.state);
+        let outcome = self.decoder.decode(frame, &self.table, &mut |message| {
+            output.decode_ns = (output.now_ns)();
+            let decode_ns = output.decode_ns.saturating_sub(output.receive_ns);
+            output.status.recorder(Stage::Decode).record(decode_ns);
+            verdict = state.take(message, output);
+        });
+        outcome.err().map_or(verdict, Verdict::Malformed)
+    }
+}
+
+impl FeedState {
     fn take(&mut self, message: Message<'_>, output: &mut Output) -> Verdict {
         if !self.believes(&message) {
             let what = "its time is more than a day ahead of all before, and no other message agrees yet";
             return Verdict::Malformed(DecodeError::Field { offset: 0, what });
         }
         match message {
-            Message::Trade { instrument, event_ms, trade } => {
+            Message::Trade { instrument, event_ms, trade, .. } => {
                 let tracked = &mut self.instruments[usize::from(instrument.0)];
                 tracked.trade(&trade, output);
                 self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
                 self.advance(event_ms.max(trade.time_ms), output);
             }
-            Message::Quote { instrument, update_id, quote } => {
+            Message::Quote { instrument, update_id, quote, .. } => {
                 let place = self.instruments[usize::from(instrument.0)].place;
                 let record = QuoteRecord {
                     bid_price: quote.bid_price,
@@ -281,8 +289,12 @@ impl Feed {
                 }
                 self.advance(event_ms, output);
             }
-            Message::Depth { event_ms, .. } => self.advance(event_ms, output),
-            Message::Snapshot { .. } => {}
+            Message::Book { event_ms: Some(event_ms), .. }
+            | Message::Alive { event_ms: Some(event_ms), .. } => {
+                self.advance(event_ms, output);
+            }
+            Message::Book { .. } | Message::BookTop { .. } | Message::Alive { .. } | Message::Numbered(_) => {
+            }
             Message::Acknowledged | Message::Refused(_) => return Verdict::Control,
             Message::ServerShutdown => return Verdict::Shutdown,
             Message::UnknownSymbol(_) | Message::Unknown => return Verdict::Unknown,
@@ -294,7 +306,9 @@ impl Feed {
     fn believes(&mut self, message: &Message<'_>) -> bool {
         let time_ms = match message {
             Message::Trade { event_ms, trade, .. } => trade.time_ms.max(*event_ms),
-            Message::Kline { event_ms, .. } | Message::Depth { event_ms, .. } => *event_ms,
+            Message::Kline { event_ms, .. }
+            | Message::Book { event_ms: Some(event_ms), .. }
+            | Message::Alive { event_ms: Some(event_ms), .. } => *event_ms,
             _ => return true,
         };
         let near = |other: i64| time_ms.saturating_sub(other).abs() <= LONGEST_LEAP_MS;
@@ -457,13 +471,15 @@ impl LiveSeries {
         let Some(ours) = found.filter(|bar| bar.open_ms == kline.open_ms && whole(bar.state)) else {
             return;
         };
+        // What the venue does not tell is equal.
+        let told = |theirs: Option<u64>, ours: u64| theirs.is_none_or(|theirs| theirs == ours);
         let ids_equal =
-            ours.trades == 0 || (Some(ours.first.id), Some(ours.last.id)) == (kline.first_id, kline.last_id);
+            ours.trades == 0 || told(kline.first_id, ours.first.id) && told(kline.last_id, ours.last.id);
         let equal = ids_equal
             && ours.ohlc == Some(kline.ohlc)
-            && ours.trades == kline.trades
+            && told(kline.trades, ours.trades)
             && ours.volume == i128::from(kline.volume)
-            && ours.taker_buy_volume == i128::from(kline.taker_buy_volume);
+            && kline.taker_buy_volume.is_none_or(|volume| ours.taker_buy_volume == i128::from(volume));
         output.status.count(if equal { Counter::KlinesEqual } else { Counter::KlinesDiffer }, 1);
     }
 }

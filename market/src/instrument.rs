@@ -1,5 +1,6 @@
 //! Instruments, and the names by which people call their charts.
 
+use crate::protocol::Protocol;
 use crate::{Timeframe, decimal};
 use core::fmt;
 use core::str::FromStr;
@@ -12,11 +13,12 @@ pub enum Venue {
     Binance,
     Kraken,
     Coinbase,
+    CoinbaseAdvanced,
 }
 
 impl Venue {
     /// Every venue.
-    pub const ALL: [Self; 3] = [Self::Binance, Self::Kraken, Self::Coinbase];
+    pub const ALL: [Self; 4] = [Self::Binance, Self::Kraken, Self::Coinbase, Self::CoinbaseAdvanced];
 
     /// The name used in configurations and chart names.
     pub const fn name(self) -> &'static str {
@@ -24,6 +26,15 @@ impl Venue {
             Self::Binance => "binance",
             Self::Kraken => "kraken",
             Self::Coinbase => "coinbase",
+            Self::CoinbaseAdvanced => "coinbase-advanced",
+        }
+    }
+
+    /// How to talk with it.
+    pub fn protocol(self) -> &'static dyn Protocol {
+        match self {
+            Self::Binance => &crate::binance::Binance,
+            Self::Kraken | Self::Coinbase | Self::CoinbaseAdvanced => &crate::binance::Binance,
         }
     }
 }
@@ -38,10 +49,9 @@ impl FromStr for Venue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|venue| venue.name() == text)
-            .ok_or_else(|| format!("'{text}' is not a venue; use binance, kraken or coinbase"))
+        Self::ALL.into_iter().find(|venue| venue.name() == text).ok_or_else(|| {
+            format!("'{text}' is not a venue; use binance, kraken, coinbase or coinbase-advanced")
+        })
     }
 }
 

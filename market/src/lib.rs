@@ -10,21 +10,27 @@
 //! - A candle says what it knows: see [`CandleState`].
 
 pub mod binance;
+mod book;
 mod candle;
 pub mod decimal;
 pub mod indicator;
 mod instrument;
 pub mod json;
+mod message;
 mod profile;
+pub mod protocol;
+mod rest;
 mod sequence;
 mod series;
 mod timeframe;
 mod trade;
 
+pub use book::Book;
 pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
 pub use instrument::{
     ChartName, ChartNameError, Instrument, InstrumentId, Instruments, MAX_SYMBOL_BYTES, Venue, is_symbol,
 };
+pub use message::{BookChange, BookSide, DecodeError, Kline, Level, Levels, Message, ReadLevels, Scale};
 pub use profile::{Bin, ProfileError, Traded, ValueArea, VolumeProfile};
 pub use sequence::{Integrity, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};

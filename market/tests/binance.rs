@@ -1,6 +1,7 @@
 //! Binance frames: what each kind decodes to, and that no text whatever does harm.
 
-use market::binance::{DecodeError, Levels, Message, decode};
+use market::binance::decode;
+use market::{BookSide, DecodeError, Levels, Message};
 use market::{Instrument, InstrumentId, Instruments, Ohlc, Quote, Side, Timeframe, Trade, Venue};
 use proptest::prelude::*;
 
@@ -24,9 +25,9 @@ fn read(frame: &str) -> Result<Message<'_>, DecodeError> {
     decode(frame.as_bytes(), &table())
 }
 
-fn listed(levels: &Levels<'_>) -> Vec<(i64, i64)> {
+fn listed(levels: &Levels<'_>) -> Vec<(BookSide, i64, i64)> {
     let mut list = Vec::new();
-    levels.for_each(|price, qty| list.push((price, qty)));
+    levels.for_each(|side, level| list.push((side, level.price, level.qty)));
     list
 }
 
@@ -40,7 +41,10 @@ fn trades() {
         qty: 2000000,
         taker: Side::Sell,
     };
-    assert_eq!(read(TRADE), Ok(Message::Trade { instrument: BTC, event_ms: 1723161255343, trade }));
+    assert_eq!(
+        read(TRADE),
+        Ok(Message::Trade { instrument: BTC, event_ms: 1723161255343, trade, is_past: false })
+    );
     let Ok(Message::Trade { trade, .. }) = read(AGG_TRADE) else { panic!("not a trade") };
     assert_eq!((trade.first_id, trade.last_id, trade.count(), trade.taker), (100, 105, 6, Side::Buy));
 }
@@ -49,20 +53,48 @@ fn trades() {
 fn quotes_klines_and_depth() {
     let quote =
         Quote { bid_price: 6183763000000, bid_qty: 378826000, ask_price: 6183764000000, ask_qty: 154698000 };
-    assert_eq!(read(TICKER), Ok(Message::Quote { instrument: BTC, update_id: 50093239212, quote }));
+    assert_eq!(
+        read(TICKER),
+        Ok(Message::Quote { instrument: BTC, update_id: 50093239212, event_ms: None, quote })
+    );
 
     let Ok(Message::Kline { kline, .. }) = read(KLINE) else { panic!("not a kline") };
-    assert_eq!((kline.timeframe, kline.closed, kline.trades), (Timeframe::M1, false, 0));
+    assert_eq!((kline.timeframe, kline.closed, kline.trades), (Timeframe::M1, false, Some(0)));
     assert_eq!((kline.first_id, kline.last_id), (None, None));
     assert_eq!(kline.ohlc, Ohlc { open: 100_000, high: 250_000, low: 150_000, close: 200_000 });
 
-    let Ok(Message::Depth { first_id: 157, last_id: 160, bids, asks, .. }) = read(DEPTH) else {
+    let Ok(Message::Book { instrument: BTC, event_ms: Some(1672515782136), change }) = read(DEPTH) else {
         panic!("not a depth update")
     };
-    assert_eq!(listed(&bids), [(240_000, 1_000_000_000)]);
-    assert_eq!(listed(&asks), [(260_000, 10_000_000_000), (270_000, 0)]);
-    let Ok(Message::Snapshot { last_id: 160, bids, .. }) = read(SNAPSHOT) else { panic!("not a snapshot") };
-    assert_eq!(listed(&bids), [(240_000, 1_000_000_000)]);
+    assert_eq!((change.is_snapshot, change.ids), (false, Some((157, 160))));
+    let (bid, ask) = (BookSide::Bid, BookSide::Ask);
+    assert_eq!(
+        listed(&change.levels),
+        [(bid, 240_000, 1_000_000_000), (ask, 260_000, 10_000_000_000), (ask, 270_000, 0)]
+    );
+}
+
+/// Neither names its symbol: a partial book is known by its stream, an answer of REST if there is one instrument.
+#[test]
+fn whole_books() {
+    let Ok(Message::Book { instrument: BTC, event_ms: None, change }) = read(SNAPSHOT) else {
+        panic!("not a snapshot")
+    };
+    assert_eq!((change.is_snapshot, change.ids), (true, Some((160, 160))));
+    assert_eq!(
+        listed(&change.levels),
+        [(BookSide::Bid, 240_000, 1_000_000_000), (BookSide::Ask, 260_000, 10_000_000_000)]
+    );
+    let top = |symbol: &str| format!(r#"{{"stream":"{symbol}@depth20","data":{SNAPSHOT}}}"#);
+    let frame = top("btcusdt");
+    let Ok(Message::BookTop { instrument: BTC, update_id: 160, levels }) = read(&frame) else {
+        panic!("not a partial book")
+    };
+    assert_eq!(listed(&levels).len(), 2);
+    assert_eq!(read(&top("ethusdt")), Ok(Message::UnknownSymbol(b"ethusdt@depth20")));
+    let mut two = table();
+    two.add(Instrument::new(Venue::Binance, "ETHUSDT"));
+    assert_eq!(decode(SNAPSHOT.as_bytes(), &two), Ok(Message::Unknown));
 }
 
 #[test]
@@ -153,9 +185,8 @@ proptest! {
         for frame in [&frame[..], &frame[..cut.index(frame.len())]] {
             match decode(frame, &table()) {
                 Err(error) => prop_assert!(error.offset() <= frame.len()),
-                Ok(Message::Depth { bids, asks, .. }) => {
-                    listed(&bids);
-                    listed(&asks);
+                Ok(Message::Book { change, .. }) => {
+                    listed(&change.levels);
                 }
                 Ok(_) => {}
             }

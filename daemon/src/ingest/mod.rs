@@ -51,7 +51,7 @@ pub enum Event {
         /// The feed.
         feed: usize,
         /// Where and why.
-        error: market::binance::DecodeError,
+        error: market::DecodeError,
     },
 }
 
@@ -175,7 +175,7 @@ impl Local {
     }
 
     /// Reports a malformed frame, unless too many wait already: it is counted anyway.
-    fn report(&mut self, feed: usize, error: market::binance::DecodeError) {
+    fn report(&mut self, feed: usize, error: market::DecodeError) {
         let _ = self.events.push(Event::Malformed { feed, error });
     }
 

@@ -3,7 +3,7 @@
 //! These are nine in ten frames. Whatever differs in the least, be it a blank, gives `None` and is left to the
 //! general reader. Whatever is read here means the same there; a property test holds both against each other.
 
-use super::{MAX_TIME_MS, MAX_TRADE_VALUE, Message};
+use crate::message::{MAX_TIME_MS, Message, trade_fault};
 use crate::{Instrument, InstrumentId, Instruments, Quote, Side, Trade, decimal};
 
 /// Reads a frame if it is a trade or book ticker of a known instrument, without any flaw.
@@ -50,8 +50,12 @@ impl<'a> Cursor<'a> {
         self.boolean()?;
         self.eat(b"}")?;
         let trade = Trade { first_id: id, last_id: id, time_ms, price, qty, taker };
-        let sound = price > 0 && qty > 0 && i128::from(price) * i128::from(qty) < MAX_TRADE_VALUE;
-        sound.then_some(Message::Trade { instrument, event_ms, trade })
+        trade_fault(&trade).is_none().then_some(Message::Trade {
+            instrument,
+            event_ms,
+            trade,
+            is_past: false,
+        })
     }
 
     fn ticker(&mut self, instruments: &Instruments) -> Option<Message<'static>> {
@@ -69,7 +73,7 @@ impl<'a> Cursor<'a> {
         let ask_qty = self.decimal(scale.qty_digits)?;
         self.eat(b"}")?;
         let quote = Quote { bid_price, bid_qty, ask_price, ask_qty };
-        Some(Message::Quote { instrument, update_id, quote })
+        Some(Message::Quote { instrument, update_id, event_ms: None, quote })
     }
 
     #[inline(always)]

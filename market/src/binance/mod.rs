@@ -5,162 +5,33 @@
 //! time; a frame that is not what it claims to be is an error that names the byte.
 
 mod exact;
+mod session;
 
-use crate::decimal::{self, DecimalError};
+pub use session::Binance;
+
+use crate::decimal;
 use crate::json::{JsonError, Scanner, Span};
-use crate::{Instrument, InstrumentId, Instruments, Ohlc, Quote, Side, Timeframe, Trade};
+use crate::message::{
+    BookChange, BookSide, DecodeError, Kline, Level, Levels, MAX_TIME_MS, Message, Scale, check_levels,
+    trade_fault,
+};
+use crate::protocol::Decoder;
+use crate::{InstrumentId, Instruments, MAX_SYMBOL_BYTES, Ohlc, Quote, Side, Timeframe, Trade};
 
-/// What a frame says. Numbers are in units of the instrument's digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// A trade (`trade`), or several at one price (`aggTrade`).
-    Trade {
-        /// Of what.
-        instrument: InstrumentId,
-        /// When the venue sent it.
-        event_ms: i64,
-        /// The trade.
-        trade: Trade,
-    },
-    /// The best bid and ask (`bookTicker`). It carries no time.
-    Quote {
-        /// Of what.
-        instrument: InstrumentId,
-        /// The book's update number.
-        update_id: u64,
-        /// Bid and ask.
-        quote: Quote,
-    },
-    /// The venue's own candle (`kline`).
-    Kline {
-        /// Of what.
-        instrument: InstrumentId,
-        /// When the venue sent it.
-        event_ms: i64,
-        /// The candle.
-        kline: Kline,
-    },
-    /// Changes to the book (`depthUpdate`).
-    Depth {
-        /// Of what.
-        instrument: InstrumentId,
-        /// When the venue sent it.
-        event_ms: i64,
-        /// Number of the first update in it.
-        first_id: u64,
-        /// Number of the last one.
-        last_id: u64,
-        /// Changed bids.
-        bids: Levels<'a>,
-        /// Changed asks.
-        asks: Levels<'a>,
-    },
-    /// The whole book, as REST gives it. It does not name its symbol.
-    Snapshot {
-        /// Number of the last update in it.
-        last_id: u64,
-        /// Bids, best first.
-        bids: Levels<'a>,
-        /// Asks, best first.
-        asks: Levels<'a>,
-    },
-    /// A request of ours was carried out.
-    Acknowledged,
-    /// A request of ours was refused, for the reason in this JSON text.
-    Refused(&'a [u8]),
-    /// The server is about to close the connection.
-    ServerShutdown,
-    /// A known kind of message about an instrument that is not in the table.
-    UnknownSymbol(&'a [u8]),
-    /// A kind of message that is not known here.
-    Unknown,
-}
+/// Reads the frames of a feed.
+#[derive(Debug, Default)]
+pub struct BinanceDecoder;
 
-/// The venue's own candle. Its quote volumes are not read, since the venue cuts them to 8 places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kline {
-    /// Its length.
-    pub timeframe: Timeframe,
-    /// Where it begins.
-    pub open_ms: i64,
-    /// Whether this is its last word.
-    pub closed: bool,
-    /// Prices.
-    pub ohlc: Ohlc,
-    /// Sum of quantities.
-    pub volume: i64,
-    /// The part of it whose taker bought.
-    pub taker_buy_volume: i64,
-    /// Number of trades.
-    pub trades: u64,
-    /// Number of the first trade, where there is one.
-    pub first_id: Option<u64>,
-    /// Number of the last one.
-    pub last_id: Option<u64>,
-}
-
-/// Price levels of a book: price and the whole quantity at it, zero if the level is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Levels<'a> {
-    /// The JSON array, checked to hold nothing but levels.
-    text: &'a [u8],
-    price_digits: u8,
-    qty_digits: u8,
-}
-
-impl Levels<'_> {
-    /// Calls `level` with the price and quantity of each, in the order of the message.
-    pub fn for_each(&self, mut level: impl FnMut(i64, i64)) {
-        let checked = read_levels(&mut Scanner::new(self.text), self.text, self.scale(), &mut level);
-        debug_assert!(checked.is_ok(), "levels are checked when they are decoded");
-    }
-
-    fn scale(&self) -> Scale {
-        Scale { price_digits: self.price_digits, qty_digits: self.qty_digits }
+impl Decoder for BinanceDecoder {
+    fn decode<'f>(
+        &mut self,
+        frame: &'f [u8],
+        instruments: &Instruments,
+        take: &mut dyn FnMut(Message<'f>),
+    ) -> Result<(), DecodeError> {
+        decode(frame, instruments).map(take)
     }
 }
-
-/// Where and why a frame is not what it claims to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// Not the JSON that was expected.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-    /// A number that the instrument cannot hold.
-    #[error("byte {offset}: {reason}")]
-    Number {
-        /// Offset of its first byte.
-        offset: usize,
-        /// What is wrong with it.
-        reason: DecimalError,
-    },
-    /// A field is missing or senseless.
-    #[error("byte {offset}: {what}")]
-    Field {
-        /// Offset of the field, or of the message's end if it is missing.
-        offset: usize,
-        /// What is wrong.
-        what: &'static str,
-    },
-}
-
-impl DecodeError {
-    /// Offset of the byte where reading stopped.
-    pub fn offset(&self) -> usize {
-        match *self {
-            Self::Json(JsonError { offset, .. })
-            | Self::Number { offset, .. }
-            | Self::Field { offset, .. } => offset,
-        }
-    }
-}
-
-/// Times from the year 2100 on are refused. They would be a unit error, as microseconds for milliseconds, or a wrong
-/// year that would push all candles out of memory.
-const MAX_TIME_MS: u64 = 4_102_444_799_999;
-
-/// The product of a trade's price and quantity is below this, so that the sum of 2^31 trades fits in an `i128`.
-const MAX_TRADE_VALUE: i128 = 1 << 96;
 
 /// Reads one frame.
 pub fn decode<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<'a>, DecodeError> {
@@ -181,20 +52,7 @@ fn read_generally<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Mess
     }
     read_fields(&mut scanner, &mut fields, Place::Outer)?;
     scanner.finish()?;
-    Decoder { frame, instruments, fields }.message()
-}
-
-/// Decimal places of the numbers to read.
-#[derive(Clone, Copy)]
-struct Scale {
-    price_digits: u8,
-    qty_digits: u8,
-}
-
-impl Scale {
-    fn of(instrument: &Instrument) -> Self {
-        Self { price_digits: instrument.price_digits, qty_digits: instrument.qty_digits }
-    }
+    Reader { frame, instruments, fields }.message()
 }
 
 /// Which object is being read: the frame, the payload of a combined frame, or a candle inside one.
@@ -209,6 +67,7 @@ enum Place {
 /// even differ in type.
 #[derive(Default)]
 struct Fields {
+    stream: Option<Span>,
     event: Option<Span>,
     symbol: Option<Span>,
     event_ms: Option<Span>,
@@ -250,6 +109,7 @@ struct KlineFields {
 impl Fields {
     fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Span>> {
         Some(match key {
+            b"stream" => &mut self.stream,
             b"e" => &mut self.event,
             b"E" => &mut self.event_ms,
             b"s" => &mut self.symbol,
@@ -314,19 +174,19 @@ fn read_fields(scanner: &mut Scanner<'_>, fields: &mut Fields, place: Place) -> 
 }
 
 /// Makes a message of the fields that were found.
-struct Decoder<'a, 't> {
+struct Reader<'a, 't> {
     frame: &'a [u8],
     instruments: &'t Instruments,
     fields: Fields,
 }
 
-impl<'a> Decoder<'a, '_> {
+impl<'a> Reader<'a, '_> {
     fn message(&self) -> Result<Message<'a>, DecodeError> {
         let fields = &self.fields;
         let Some(event) = fields.event else {
             // Neither book tickers nor snapshots nor answers name their kind.
             return match fields {
-                Fields { last_update_id: Some(id), .. } => self.snapshot(*id),
+                Fields { last_update_id: Some(id), .. } => self.whole_book(*id),
                 Fields { last_update: Some(_), bid_qty: Some(_), .. } => self.with_instrument(Self::quote),
                 Fields { error: Some(error), .. } => Ok(Message::Refused(error.of(self.frame))),
                 Fields { result: Some(_), .. } => Ok(Message::Acknowledged),
@@ -367,19 +227,14 @@ impl<'a> Decoder<'a, '_> {
         let price = self.decimal(fields.price, scale.price_digits, "the price 'p' is missing")?;
         let qty = self.decimal(fields.qty, scale.qty_digits, "the quantity 'q' is missing")?;
         let maker_is_buyer = self.boolean(fields.maker_is_buyer, "the side 'm' is missing")?;
-        if last_id < first_id || last_id == u64::MAX {
-            return Err(self.field(last, "the trade ids are out of order"));
-        }
-        if price == 0 || qty == 0 {
-            return Err(self.field(fields.price, "a trade has a price and a quantity above zero"));
-        }
-        if i128::from(price) * i128::from(qty) >= MAX_TRADE_VALUE {
-            return Err(self.field(fields.qty, "price times quantity is beyond any market"));
-        }
         let taker = if maker_is_buyer { Side::Sell } else { Side::Buy };
         let time_ms = self.time(fields.time_ms)?;
         let trade = Trade { first_id, last_id, time_ms, price, qty, taker };
-        Ok(Message::Trade { instrument, event_ms: self.time(fields.event_ms)?, trade })
+        if let Some(what) = trade_fault(&trade) {
+            let ids = last_id < first_id || last_id == u64::MAX;
+            return Err(self.field(if ids { last } else { fields.price }, what));
+        }
+        Ok(Message::Trade { instrument, event_ms: self.time(fields.event_ms)?, trade, is_past: false })
     }
 
     fn quote(&self, instrument: InstrumentId, scale: Scale) -> Result<Message<'a>, DecodeError> {
@@ -393,30 +248,58 @@ impl<'a> Decoder<'a, '_> {
         Ok(Message::Quote {
             instrument,
             update_id: self.unsigned(fields.last_update, "an update id")?,
+            event_ms: None,
             quote,
         })
     }
 
     fn depth(&self, instrument: InstrumentId, scale: Scale) -> Result<Message<'a>, DecodeError> {
         let fields = &self.fields;
-        Ok(Message::Depth {
-            instrument,
-            event_ms: self.time(fields.event_ms)?,
-            first_id: self.unsigned(fields.first_update, "an update id")?,
-            last_id: self.unsigned(fields.last_update, "an update id")?,
-            bids: self.levels(fields.bids, scale)?,
-            asks: self.levels(fields.asks, scale)?,
-        })
+        let first = self.unsigned(fields.first_update, "an update id")?;
+        let last = self.unsigned(fields.last_update, "an update id")?;
+        if last < first {
+            return Err(self.field(fields.last_update, "the update ids are out of order"));
+        }
+        let change = BookChange {
+            is_snapshot: false,
+            ids: Some((first, last)),
+            checksum: None,
+            levels: self.levels(scale)?,
+        };
+        Ok(Message::Book { instrument, event_ms: Some(self.time(fields.event_ms)?), change })
     }
 
-    fn snapshot(&self, id: Span) -> Result<Message<'a>, DecodeError> {
-        // Without a symbol the scale is a guess. Eight places are what Binance prints.
-        let scale = Scale { price_digits: 8, qty_digits: 8 };
-        Ok(Message::Snapshot {
-            last_id: self.unsigned(Some(id), "an update id")?,
-            bids: self.levels(self.fields.bids, scale)?,
-            asks: self.levels(self.fields.asks, scale)?,
-        })
+    /// A partial book of a combined stream, whose name tells the symbol; or the answer to a REST request as a
+    /// recorder wrote it between the frames, which can be of the only instrument alone.
+    fn whole_book(&self, id: Span) -> Result<Message<'a>, DecodeError> {
+        let update_id = self.unsigned(Some(id), "an update id")?;
+        let stream = self.fields.stream.map(|stream| stream.of(self.frame));
+        let found = match stream {
+            Some(stream) => self.instrument_of(stream),
+            None => Some(InstrumentId(0)).filter(|_| self.instruments.iter().len() == 1),
+        };
+        let Some((instrument, entry)) = found.and_then(|id| Some((id, self.instruments.get(id)?))) else {
+            // Its levels are looked at all the same, since malformed is malformed.
+            self.levels(Scale { price_digits: 8, qty_digits: 8 })?;
+            return Ok(stream.map_or(Message::Unknown, Message::UnknownSymbol));
+        };
+        let levels = self.levels(Scale::of(entry))?;
+        if stream.is_some() {
+            return Ok(Message::BookTop { instrument, update_id, levels });
+        }
+        let change =
+            BookChange { is_snapshot: true, ids: Some((update_id, update_id)), checksum: None, levels };
+        Ok(Message::Book { instrument, event_ms: None, change })
+    }
+
+    /// The instrument of a stream, as `btcusdt@depth20`.
+    fn instrument_of(&self, stream: &[u8]) -> Option<InstrumentId> {
+        let len = stream.iter().position(|byte| *byte == b'@')?;
+        let mut symbol = [0; MAX_SYMBOL_BYTES];
+        let symbol = symbol.get_mut(..len)?;
+        symbol.copy_from_slice(&stream[..len]);
+        symbol.make_ascii_uppercase();
+        self.instruments.find(symbol)
     }
 
     fn kline(&self, instrument: InstrumentId, scale: Scale) -> Result<Message<'a>, DecodeError> {
@@ -438,8 +321,8 @@ impl<'a> Decoder<'a, '_> {
                 close: price(k.close, "the close 'c' is missing")?,
             },
             volume: self.decimal(k.volume, scale.qty_digits, "the volume 'v' is missing")?,
-            taker_buy_volume: self.decimal(k.taker_buy_volume, scale.qty_digits, "'V' is missing")?,
-            trades: self.unsigned(k.trades, "the number of trades 'n' is missing")?,
+            taker_buy_volume: Some(self.decimal(k.taker_buy_volume, scale.qty_digits, "'V' is missing")?),
+            trades: Some(self.unsigned(k.trades, "the number of trades 'n' is missing")?),
             first_id: self.id_or_none(k.first)?,
             last_id: self.id_or_none(k.last)?,
         };
@@ -454,12 +337,14 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    fn levels(&self, span: Option<Span>, scale: Scale) -> Result<Levels<'a>, DecodeError> {
-        let span = self.required(span, "the bids or asks are missing")?;
-        let text = span.of(self.frame);
-        read_levels(&mut Scanner::new(text), text, scale, &mut |_, _| {})
-            .map_err(|e| e.shifted(span.start))?;
-        Ok(Levels { text, price_digits: scale.price_digits, qty_digits: scale.qty_digits })
+    fn levels(&self, scale: Scale) -> Result<Levels<'a>, DecodeError> {
+        let missing = "the bids or asks are missing";
+        let bids = self.required(self.fields.bids, missing)?;
+        let asks = self.required(self.fields.asks, missing)?;
+        for span in [bids, asks] {
+            check_levels(self.frame, span, scale, read_levels)?;
+        }
+        Ok(Levels::checked(bids.of(self.frame), asks.of(self.frame), scale, read_levels))
     }
 
     fn decimal(&self, span: Option<Span>, digits: u8, missing: &'static str) -> Result<i64, DecodeError> {
@@ -500,30 +385,19 @@ impl<'a> Decoder<'a, '_> {
     }
 }
 
-impl DecodeError {
-    /// The same error in a text that begins `by` bytes earlier.
-    fn shifted(mut self, by: usize) -> Self {
-        match &mut self {
-            Self::Json(JsonError { offset, .. })
-            | Self::Number { offset, .. }
-            | Self::Field { offset, .. } => *offset += by,
-        }
-        self
-    }
-}
-
 /// Reads `[["price","qty"],…]`. Further elements of a level are skipped: old snapshots carry an empty array there.
-fn read_levels(
-    scanner: &mut Scanner<'_>,
+pub(crate) fn read_levels(
     text: &[u8],
+    side: BookSide,
     scale: Scale,
-    level: &mut impl FnMut(i64, i64),
+    level: &mut dyn FnMut(BookSide, Level),
 ) -> Result<(), DecodeError> {
     let number = |scanner: &mut Scanner<'_>, digits| {
         let span = scanner.string()?;
         decimal::parse(span.of(text), digits)
             .map_err(|reason| DecodeError::Number { offset: span.start, reason })
     };
+    let mut scanner = Scanner::new(text);
     scanner.array(|scanner| {
         scanner.expect(b'[', "a price level")?;
         let price = number(scanner, scale.price_digits)?;
@@ -533,7 +407,7 @@ fn read_levels(
             scanner.skip()?;
         }
         scanner.expect(b']', "']'")?;
-        level(price, qty);
+        level(side, Level { price, qty, printed: [0; 2] });
         Ok(())
     })
 }
@@ -541,7 +415,7 @@ fn read_levels(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Venue;
+    use crate::{Instrument, Venue};
     use proptest::prelude::*;
 
     const FRAMES: [&str; 3] = [
