@@ -298,7 +298,7 @@ impl HotLoop {
             return Ok(());
         };
         let (feed, engine, local) = (link.feed, &mut self.engine, &mut self.local);
-        let outcome = read(link, &mut |message| match engine.frame(feed, message, receive_ns) {
+        let outcome = read(link, &mut |message| match engine.frame(feed, 0, message, receive_ns) {
             Verdict::Shutdown => Err(CloseReason::Shutdown),
             Verdict::Malformed(error) => {
                 local.report(feed, error);
@@ -387,7 +387,7 @@ impl HotLoop {
         }
         let feed = link.feed;
         self.status.count(Counter::Disconnects, 1);
-        self.engine.disconnected(feed);
+        self.engine.disconnected(feed, 0);
         self.local.report_closed(feed, reason);
     }
 
