@@ -12,18 +12,23 @@
 pub mod binance;
 mod book;
 mod candle;
+pub mod coinbase;
+pub mod coinbase_advanced;
 pub mod decimal;
 pub mod indicator;
 mod instrument;
 pub mod json;
+pub mod kraken;
 mod message;
 mod profile;
 pub mod protocol;
 mod rest;
 mod sequence;
 mod series;
+mod time;
 mod timeframe;
 mod trade;
+mod wire;
 
 pub use book::Book;
 pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
