@@ -2,23 +2,13 @@
 
 mod common;
 
+use common::frames::coinbase::{ALL, ERROR, HEARTBEAT, MATCH, SNAPSHOT, SUBSCRIPTIONS, TICKER, UPDATE};
 use common::{Refusal, every_cut_is_refused_or_smaller, listed, no_damage};
 use market::coinbase::{CoinbaseDecoder, decode};
 use market::{
     BookSide, DecodeError, Instrument, InstrumentId, Instruments, Message, Quote, Side, Trade, Venue,
 };
 use proptest::prelude::*;
-
-const MATCH: &str = r#"{"type":"match","trade_id":280232,"maker_order_id":"2a0d","taker_order_id":"3c82","side":"sell","size":"985","price":"0.00001305","product_id":"SKL-BTC","sequence":177100030,"time":"2021-04-17T16:43:37.089723Z"}"#;
-const TICKER: &str = r#"{"type":"ticker","sequence":177100030,"product_id":"SKL-BTC","price":"0.00001305","open_24h":"0.00001144","best_bid":"0.00001303","best_bid_size":"12.5","best_ask":"0.00001305","best_ask_size":"985.1","side":"buy","time":"2021-04-17T16:43:37.089723Z","trade_id":280232,"last_size":"985"}"#;
-const HEARTBEAT: &str = r#"{"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"SKL-BTC","time":"2014-11-07T08:19:28.464459Z"}"#;
-const SNAPSHOT: &str = r#"{"type":"snapshot","product_id":"SKL-BTC","asks":[["0.00001305","4781.0"],["0.00001306","1230.5"]],"bids":[["0.00001302","7"]]}"#;
-const UPDATE: &str = r#"{"type":"l2update","product_id":"SKL-BTC","changes":[["sell","0.00001306","660.5"],["buy","0.00001302","0.00000000"]],"time":"2021-04-17T16:43:37.075687Z"}"#;
-const SUBSCRIPTIONS: &str =
-    r#"{"type":"subscriptions","channels":[{"name":"level2","product_ids":["SKL-BTC"]}]}"#;
-const ERROR: &str =
-    r#"{"type":"error","message":"Failed to subscribe","reason":"X-Y is not a valid product"}"#;
-const ALL: [&str; 7] = [MATCH, TICKER, HEARTBEAT, SNAPSHOT, UPDATE, SUBSCRIPTIONS, ERROR];
 
 const SKL: InstrumentId = InstrumentId(0);
 

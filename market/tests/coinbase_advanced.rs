@@ -2,6 +2,9 @@
 
 mod common;
 
+use common::frames::coinbase_advanced::{
+    ALL, BOOK, CANDLES, ERROR, HEARTBEAT, SNAPSHOT_TRADES, SUBSCRIPTIONS, TICKER,
+};
 use common::{Refusal, decode, every_cut_is_refused_or_smaller, listed, no_damage};
 use market::coinbase_advanced::CoinbaseAdvancedDecoder;
 use market::protocol::Decoder;
@@ -10,15 +13,6 @@ use market::{
     Timeframe, Trade, Venue,
 };
 use proptest::prelude::*;
-
-const SNAPSHOT_TRADES: &str = r#"{"channel":"market_trades","client_id":"","timestamp":"2025-10-27T16:44:40.175203666Z","sequence_num":0,"events":[{"type":"snapshot","trades":[{"product_id":"BTC-USD","trade_id":"892262232","price":"115445.28","size":"0.00015604","time":"2025-10-27T16:44:39.600153Z","side":"BUY"},{"product_id":"BTC-USD","trade_id":"892262231","price":"115445.27","size":"1","time":"2025-10-27T16:44:39.500153Z","side":"SELL"}]}]}"#;
-const BOOK: &str = r#"{"channel":"l2_data","timestamp":"2026-04-07T14:30:01.456Z","sequence_num":17,"events":[{"type":"update","product_id":"BTC-USD","updates":[{"side":"bid","event_time":"2026-04-07T14:30:01.456789Z","price_level":"68900.00","new_quantity":"2.00000000"},{"side":"offer","event_time":"2026-04-07T14:30:01.456789Z","price_level":"68901.00","new_quantity":"0"}]}]}"#;
-const TICKER: &str = r#"{"channel":"ticker","client_id":"","timestamp":"2026-04-07T14:30:03.000000Z","sequence_num":12,"events":[{"type":"snapshot","tickers":[{"type":"ticker","product_id":"BTC-USD","price":"68900.50","volume_24_h":"15328.12345678","best_bid":"68900.00","best_bid_quantity":"1.50000000","best_ask":"68901.00","best_ask_quantity":"0.50000000"}]}]}"#;
-const CANDLES: &str = r#"{"channel":"candles","client_id":"","timestamp":"2026-04-07T14:30:05.000000Z","sequence_num":3,"events":[{"type":"update","candles":[{"start":"1775521800","high":"68950.00","low":"68850.00","open":"68900.00","close":"68920.50","volume":"42.15000000","product_id":"BTC-USD"}]}]}"#;
-const HEARTBEAT: &str = r#"{"channel":"heartbeats","client_id":"","timestamp":"2023-06-23T20:31:56.121961769Z","sequence_num":1,"events":[{"current_time":"2023-06-23 20:31:56.121961769 +0000 UTC m=+91717.525857105","heartbeat_counter":"3049"}]}"#;
-const SUBSCRIPTIONS: &str = r#"{"channel":"subscriptions","timestamp":"2026-04-07T14:30:00.000000Z","sequence_num":2,"events":[{"subscriptions":{"level2":["BTC-USD"]}}]}"#;
-const ERROR: &str = r#"{"type":"error","message":"authentication failure"}"#;
-const ALL: [&str; 7] = [SNAPSHOT_TRADES, BOOK, TICKER, CANDLES, HEARTBEAT, SUBSCRIPTIONS, ERROR];
 
 const BTC: InstrumentId = InstrumentId(0);
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::frames::kraken::{ACK, ALL, BOOK, HEARTBEAT, OHLC, REFUSED, STATUS, TICKER, TRADES};
 use common::{Refusal, decode, digits, every_cut_is_refused_or_smaller, listed, no_damage};
 use market::kraken::{Kraken, KrakenDecoder, checksum};
 use market::protocol::{BookProof, Decoder, Protocol};
@@ -10,16 +11,6 @@ use market::{
     Scale, Side, Timeframe, Trade, Venue,
 };
 use proptest::prelude::*;
-
-const TRADES: &str = r#"{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"sell","price":77120.1,"qty":0.00048389,"ord_type":"limit","trade_id":12,"timestamp":"2026-08-22T17:30:53.355059Z"},{"symbol":"BTC/USD","side":"buy","price":77120.0,"qty":1,"ord_type":"market","trade_id":11,"timestamp":"2026-08-22T17:30:53.355059Z"}]}"#;
-const BOOK: &str = r#"{"channel":"book","type":"update","data":[{"symbol":"BTC/USD","bids":[{"price":62807.0,"qty":0.00000000},{"price":62806.9,"qty":0.65540712}],"asks":[{"price":62818.8,"qty":1.5}],"checksum":4249465476,"timestamp":"2026-08-16T23:37:03.745044Z"}]}"#;
-const TICKER: &str = r#"{"channel":"ticker","type":"snapshot","data":[{"symbol":"BTC/USD","bid":0.1,"bid_qty":740.0,"ask":100.3,"ask_qty":7.12e-06,"last":100.2,"volume":997038.98383185,"vwap":0.10148,"low":0.09979,"high":0.10285,"change":-0.00017,"change_pct":-0.17}]}"#;
-const OHLC: &str = r#"{"channel":"ohlc","type":"snapshot","timestamp":"2023-10-04T16:26:30.524394914Z","data":[{"symbol":"BTC/USD","open":0.5,"high":0.6,"low":0.4,"close":0.5,"trades":12,"volume":30927.68066226,"vwap":0.5626,"interval_begin":"2023-10-04T16:20:00.000000000Z","interval":5,"timestamp":"2023-10-04T16:25:00.000000Z"},{"symbol":"BTC/USD","open":0.5,"high":0.5,"low":0.5,"close":0.5,"trades":0,"volume":0,"vwap":0.5626,"interval_begin":"2023-10-04T16:25:00.000000000Z","interval":5,"timestamp":"2023-10-04T16:30:00.000000Z"}]}"#;
-const HEARTBEAT: &str = r#"{"channel":"heartbeat"}"#;
-const STATUS: &str = r#"{"channel":"status","type":"update","data":[{"version":"2.0.10","system":"online","api_version":"v2","connection_id":3007355780899554854}]}"#;
-const ACK: &str = r#"{"method":"subscribe","result":{"channel":"book","depth":25,"snapshot":true,"symbol":"MINA/GBP"},"success":true,"time_in":"2026-08-16T23:37:04.849274Z","time_out":"2026-08-16T23:37:04.849309Z"}"#;
-const REFUSED: &str = r#"{"error":"Subscription depth not supported","method":"subscribe","success":false,"time_in":"2026-08-16T23:54:19.629313Z","time_out":"2026-08-16T23:54:19.629343Z"}"#;
-const ALL: [&str; 8] = [TRADES, BOOK, TICKER, OHLC, HEARTBEAT, STATUS, ACK, REFUSED];
 
 /// The worked example of Kraken's "Book checksum (WebSocket v2)", whose checksum is 3310070434.
 const DOCUMENTED: ([(&str, &str); 10], [(&str, &str); 10]) = (
