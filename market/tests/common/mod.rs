@@ -1,6 +1,7 @@
 //! What the tests of all venues' decoders share: collecting messages, and breaking frames.
 #![allow(dead_code)] // Each test file uses a part.
 
+pub(crate) mod faults;
 pub(crate) mod frames;
 
 use market::protocol::Decoder;
