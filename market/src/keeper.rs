@@ -5,7 +5,7 @@
 //! a book that is not proven is not shown ([`Keeper::book`] is `None`), and somebody is told to fetch another one
 //! ([`Keeper::wants_snapshot`]).
 
-use crate::message::{BookChange, BookSide, Level, Levels};
+use crate::message::{BookChange, BookSide, Level, Levels, Scale};
 use crate::protocol::{BookProof, Snapshot};
 use crate::{Book, Integrity, Quote};
 
@@ -37,6 +37,7 @@ enum Condition {
 #[derive(Debug)]
 pub struct Keeper {
     proof: BookProof,
+    scale: Scale,
     book: Book,
     condition: Condition,
     /// The number of the last update in it.
@@ -48,9 +49,10 @@ pub struct Keeper {
 
 impl Keeper {
     /// A keeper that knows nothing yet; its book has at most `room` levels on each side. All its memory is taken here.
-    pub fn new(proof: BookProof, room: usize) -> Self {
+    pub fn new(proof: BookProof, scale: Scale, room: usize) -> Self {
         Self {
             proof,
+            scale,
             book: Book::new(room),
             condition: Condition::Unknown,
             last_id: 0,
@@ -85,10 +87,10 @@ impl Keeper {
             }
             (BookProof::UpdateIds, Some(ids)) => self.numbered(ids, &change.levels),
             (BookProof::UpdateIds, None) => Integrity::Unverifiable,
-            (BookProof::Checksum { checksum, depth }, _) => {
+            (BookProof::Checksum { of, depth }, _) => {
                 let verdict = self.unnumbered(change, Some(depth));
                 match change.checksum {
-                    Some(theirs) if verdict == Integrity::Ok && checksum(&self.book) != theirs => {
+                    Some(theirs) if verdict == Integrity::Ok && of(&self.book, self.scale) != theirs => {
                         self.condemn()
                     }
                     None if verdict == Integrity::Ok => Integrity::Unverifiable,

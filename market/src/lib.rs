@@ -12,20 +12,25 @@
 pub mod binance;
 mod book;
 mod candle;
+pub mod coinbase;
+pub mod coinbase_advanced;
 pub mod decimal;
 mod doubts;
 pub mod indicator;
 mod instrument;
 pub mod json;
 mod keeper;
+pub mod kraken;
 mod message;
 mod profile;
 pub mod protocol;
 mod rest;
 mod sequence;
 mod series;
+mod time;
 mod timeframe;
 mod trade;
+mod wire;
 
 pub use book::Book;
 pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
