@@ -14,10 +14,13 @@ mod candle;
 pub mod decimal;
 pub mod indicator;
 mod instrument;
+pub mod itch;
 pub mod json;
+pub mod moldudp64;
 mod profile;
 mod sequence;
 mod series;
+pub mod soupbintcp;
 mod timeframe;
 mod trade;
 
