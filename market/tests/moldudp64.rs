@@ -208,6 +208,33 @@ mod arbitration {
     }
 
     #[test]
+    fn a_later_gap_that_is_given_up_waits_for_the_first() {
+        let mut bench = joined(Settings { tries: 1, ..Settings::default() });
+        let repair = bench.arbiter.repair_line();
+        bench.datagram(0, &packet(5, 6), 0);
+        bench.datagram(0, &packet(7, 8), 0);
+        bench.tick(2 * MS);
+        bench.tick(4 * MS);
+        bench.expect(&[Request(3, 2), Request(6, 1)]);
+        bench.datagram(repair, &packet(3, 4), 11 * MS);
+        bench.expect(&[Message(3), Request(4, 1)]);
+        bench.tick(15 * MS);
+        bench.expect(&[]);
+        bench.datagram(repair, &packet(4, 5), 20 * MS);
+        bench.expect(&[Message(4), Message(5), Lost(6, 6), Message(7)]);
+    }
+
+    #[test]
+    fn a_packet_that_overtakes_is_one_gap_of_its_line() {
+        let mut bench = joined(Settings::default());
+        for (from, end) in [(4, 6), (3, 4), (6, 7)] {
+            bench.datagram(0, &packet(from, end), 0);
+        }
+        bench.expect(&[Message(3), Message(4), Message(5), Message(6)]);
+        assert_eq!((bench.arbiter.line(0).gaps, bench.arbiter.line(0).missed), (1, 1));
+    }
+
+    #[test]
     fn a_heartbeat_shows_what_is_missing_at_the_end() {
         let mut bench = joined(Settings { tries: 0, ..Settings::default() });
         assert_eq!(bench.datagram(0, &header(SESSION, 3, 0), 0), Integrity::Ok);

@@ -10,6 +10,8 @@
 //!   what the first packet held.
 //! - Memory is set aside by [`Arbiter::new`]; nothing later allocates or waits.
 
+mod sequence;
+
 use super::hold::Hold;
 use super::repair::{Manners, Repair};
 use super::{MAX_COUNT, Packet, PacketError, Request, Session};
@@ -394,5 +396,3 @@ impl Arbiter {
         }
     }
 }
-
-mod sequence;
