@@ -162,7 +162,7 @@ pub enum State {
     Streaming,
 }
 
-/// A client. See the module's description.
+/// A client: bytes and the time go in, messages come out. What it returns as an array is to be sent.
 pub struct Client {
     login: Login,
     window: Box<[u8]>,

@@ -336,6 +336,8 @@ mod arbitration {
         assert_eq!(bench.datagram(0, &header(SESSION, 1 << 60, 0), 0), Integrity::Unverifiable);
         assert_eq!(bench.datagram(0, &packet(3, 4), 0), Integrity::Ok);
         bench.datagram(0, &packet(1 << 60, (1 << 60) + 1), 0);
+        // The repair line bears nothing out.
+        bench.datagram(2, &packet(1 << 60, (1 << 60) + 1), 0);
         bench.expect(&[Message(3)]);
         bench.datagram(1, &packet(1 << 60, (1 << 60) + 1), 0);
         bench.expect(&[Lost(4, (1 << 60) - 1), Message(1 << 60)]);

@@ -39,6 +39,7 @@ fn note(said: &mut Vec<String>, event: Event<'_>) {
 fn feed(client: &mut Client, mut bytes: &[u8], said: &mut Vec<String>) -> Result<(), SoupError> {
     while !bytes.is_empty() {
         let space = client.space();
+        assert!(!space.is_empty());
         let len = space.len().min(bytes.len());
         space[..len].copy_from_slice(&bytes[..len]);
         client.received(len, 0, &mut |event| note(said, event))?;
@@ -302,6 +303,7 @@ proptest! {
         let (mut rest, mut cuts, mut got) = (&bytes[..], cuts.iter().cycle(), vec![]);
         while !rest.is_empty() {
             let space = client.space();
+            assert!(!space.is_empty());
             let len = rest.len().min(*cuts.next().unwrap()).min(space.len());
             space[..len].copy_from_slice(&rest[..len]);
             rest = &rest[len..];

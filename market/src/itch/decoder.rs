@@ -1,18 +1,4 @@
 //! Orders kept, and what follows from them: trades with their prices, and price levels.
-//!
-//! What holds, as long as a stock's book is trusted ([`Decoder::is_trusted`]):
-//!
-//! - Who starts with an empty book and puts each [`Level`]'s `qty` in the place of what was at its price has exactly
-//!   what NASDAQ displays; so has who adds each `change` instead. Quantities are `i64`: at most 2^32 shares in each of
-//!   the orders, whose number is bounded, cannot overflow it.
-//! - The events of one message belong together; between them the book is half changed.
-//!
-//! A book loses trust for the rest of the session by an order that is not known, does not fit, or finds no room; and by
-//! [`Decoder::distrust`], which is for losses of the transport. Levels still come, for a reader who prefers an
-//! incomplete book to none.
-//!
-//! Match numbers rise through the day, over all stocks. So those of one stock are not contiguous, and prove nothing
-//! about missing trades: that proof is the transport's, whose messages are numbered without gaps.
 
 use super::event::{Counters, Cross, Event, Execution, Level};
 use super::table::Table;
@@ -35,7 +21,21 @@ struct Stock {
     untrusted: bool,
 }
 
-/// Keeps stocks, orders and price levels. See the module's description.
+/// Keeps stocks, orders and price levels.
+///
+/// What holds, as long as a stock's book is trusted ([`Decoder::is_trusted`]):
+///
+/// - Who starts with an empty book and puts each [`Level`]'s `qty` in the place of what was at its price has exactly
+///   what NASDAQ displays; so has who adds each `change` instead. Quantities are `i64`: at most 2^32 shares in each of
+///   the orders, whose number is bounded, cannot overflow it.
+/// - The events of one message belong together; between them the book is half changed.
+///
+/// A book loses trust for the rest of the session by an order that is not known, does not fit, or finds no room; and by
+/// [`Decoder::distrust`], which is for losses of the transport. Levels still come, for a reader who prefers an
+/// incomplete book to none.
+///
+/// Match numbers rise through the day, over all stocks. So those of one stock are not contiguous, and prove nothing
+/// about missing trades: that proof is the transport's, whose messages are numbered without gaps.
 pub struct Decoder {
     stocks: Box<[Stock]>,
     orders: Table<Order>,

@@ -1,14 +1,6 @@
 //! One gapless sequence of messages out of several lines that carry the same session.
 //!
-//! What holds, for each session that is followed:
-//!
-//! - Messages come out once each, in the order of their numbers. A number that is left out was declared
-//!   [`Event::Lost`] before the next one came out, once.
-//! - What runs ahead of a gap waits in bounded memory, while the other lines, then the server, may fill the gap.
-//! - No single packet moves the stream: neither to another session, unless the old one has ended, nor by more than
-//!   [`Settings::max_jump`]. A second one that agrees is believed. So two lines lose nothing by it, one line asks for
-//!   what the first packet held.
-//! - Memory is set aside by [`Arbiter::new`]; nothing later allocates or waits.
+//! What it is told and what it says are here; `sequence` has the order of messages.
 
 mod sequence;
 
@@ -125,7 +117,7 @@ pub struct LineCounters {
     pub first: u64,
     /// Messages that were there already.
     pub duplicates: u64,
-    /// Messages that had been declared lost.
+    /// Messages that had been declared lost. Those of earlier than the latest 64 losses count as duplicates.
     pub late: u64,
     /// Messages before the first one that came out.
     pub before_start: u64,
@@ -160,7 +152,17 @@ struct Line {
     end: u64,
 }
 
-/// Merges lines. See the module's description.
+/// Makes one gapless sequence of messages of what several lines bring.
+///
+/// What holds, for each session that is followed:
+///
+/// - Messages come out once each, in the order of their numbers. A number that is left out was declared
+///   [`Event::Lost`] before the next one came out, once.
+/// - What runs ahead of a gap waits in bounded memory, while the other lines, then the server, may fill the gap.
+/// - No single packet moves the stream: neither to another session, unless the old one has ended, nor by more than
+///   [`Settings::max_jump`]. A second one that agrees is believed. So two lines lose nothing by it, one line asks for
+///   what the first packet held.
+/// - Memory is set aside by [`Arbiter::new`]; nothing later allocates or waits.
 pub struct Arbiter {
     settings: Settings,
     session: Option<Session>,
@@ -353,7 +355,10 @@ impl Arbiter {
             return Some(false);
         }
         let agrees = |far: u64| far.abs_diff(sequence) <= self.settings.max_jump;
-        if line == self.repair_line() || !self.far.is_some_and(agrees) {
+        if line == self.repair_line() {
+            return None;
+        }
+        if !self.far.is_some_and(agrees) {
             self.far = Some(sequence);
             return None;
         }
