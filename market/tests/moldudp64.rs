@@ -347,6 +347,15 @@ mod arbitration {
         bench.datagram(0, &packet(7, 8), 0);
         bench.datagram(1, &packet(7, 8), 0);
         bench.expect(&[Opened(SESSION, 1 << 60), Message(1 << 60), Opened(SESSION, 7), Message(7)]);
+        let mut bench = Bench::new(Settings { from_start: true, in_flight: 1, ..Settings::default() });
+        bench.datagram(0, &packet(1 << 60, (1 << 60) + 1), 0);
+        bench.datagram(2, &packet(1, 3), 0);
+        let asked = [Request(1, 1000), Message(1), Message(2), Request(3, 998)];
+        bench.expect(&[&[Opened(SESSION, 1)], &asked[..]].concat());
+        bench.datagram(0, &packet(7, 8), 0);
+        bench.expect(&[]);
+        bench.datagram(1, &packet(7, 8), 0);
+        bench.expect(&[Opened(SESSION, 1), Request(1, 6)]);
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn receive(sockets: [&UdpSocket; 3], mut idle: impl FnMut()) -> Arbiter {
     let (mut next, mut ended, mut requests) = (1, false, vec![]);
     let mut datagram = [0; 2048];
     while !ended {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{:?} at {next}", arbiter.state());
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?} at {next}", arbiter.state());
         let now_ns = begin.elapsed().as_nanos() as u64;
         let mut emit = |event: Event<'_>| match event {
             Event::Session { session, next } => assert_eq!((session, next), (SESSION, 1)),

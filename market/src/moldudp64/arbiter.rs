@@ -59,7 +59,8 @@ impl Default for Settings {
 /// What an [`Arbiter`] has to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// From here on, messages are this session's. What was missing of the session before it is lost.
+    /// From here on, messages are this session's. What was missing of the session before it is lost. It may come again
+    /// for the same session, where the packet that began it had a number that the next ones refute.
     Session {
         /// Its name.
         session: Session,
@@ -341,14 +342,17 @@ impl Arbiter {
                 return None;
             }
         };
-        self.open(packet.session, first, emit);
+        self.close(emit);
+        self.begin(packet.session, first, emit);
         Some(true)
     }
 
     /// Whether a packet's number can be the stream's.
     fn is_near(&mut self, line: usize, sequence: u64, emit: &mut impl FnMut(Event<'_>)) -> Option<bool> {
         let ahead = sequence.saturating_sub(self.horizon);
-        let behind = if self.confirmed { 0 } else { self.start.min(self.next).saturating_sub(sequence) };
+        // Once borne out, whatever lies behind is merely old.
+        let old = self.confirmed || line == self.repair_line();
+        let behind = if old { 0 } else { self.horizon.saturating_sub(sequence) };
         if ahead.max(behind) <= self.settings.max_jump {
             self.confirmed |= line != self.repair_line();
             self.far = None;
@@ -366,14 +370,13 @@ impl Arbiter {
         if self.confirmed {
             return Some(false);
         }
-        // Two against the one that began the stream.
-        self.open(self.session?, first, emit);
+        // Two against the one that began the stream, so what seemed to be missing was not sent.
+        self.begin(self.session?, first, emit);
         Some(true)
     }
 
     /// Begins a stream.
-    fn open(&mut self, session: Session, first: u64, emit: &mut impl FnMut(Event<'_>)) {
-        self.close(emit);
+    fn begin(&mut self, session: Session, first: u64, emit: &mut impl FnMut(Event<'_>)) {
         if self.session != Some(session) {
             self.earlier.rotate_right(1);
             self.earlier[0] = self.session;
