@@ -248,6 +248,21 @@ mod arbitration {
     }
 
     #[test]
+    fn an_end_that_messages_refute_is_none() {
+        let mut bench = joined(Settings::default());
+        bench.datagram(0, &header(SESSION, 2, END_OF_SESSION), 0);
+        bench.expect(&[]);
+        bench.datagram(0, &header(SESSION, 3, END_OF_SESSION), 0);
+        bench.datagram(1, &packet(3, 4), 0);
+        bench.expect(&[End(3), Message(3)]);
+        let other = Session(*b"OTHER     ");
+        bench.datagram(0, &packet_of(other, 1, 2), 0);
+        bench.expect(&[]);
+        bench.datagram(0, &header(SESSION, 4, END_OF_SESSION), 0);
+        bench.expect(&[End(4)]);
+    }
+
+    #[test]
     fn what_finds_no_room_gives_up_the_oldest_gap() {
         let mut bench = joined(Settings { hold_messages: 4, ..Settings::default() });
         bench.datagram(0, &packet(4, 5), 0);

@@ -83,9 +83,10 @@ pub enum Event<'a> {
         /// The last one.
         to: u64,
     },
-    /// The session is over, and all its messages have come out or are lost.
+    /// The session is over, and all its messages have come out or are lost. Should messages follow nevertheless, they
+    /// come out, and so does another end.
     End {
-        /// The number that no message will have.
+        /// The number that no message has.
         next: u64,
     },
 }

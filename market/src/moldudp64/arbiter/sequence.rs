@@ -16,7 +16,10 @@ impl Arbiter {
         self.note_line(line, packet);
         let (next, end) = (self.next, packet.end());
         self.horizon = self.horizon.max(end);
-        if packet.kind == Kind::EndOfSession && self.end.is_none() {
+        if self.end.is_some_and(|end| end < self.horizon) {
+            (self.end, self.ended) = (None, false);
+        }
+        if packet.kind == Kind::EndOfSession && end == self.horizon {
             self.end = Some(end);
         }
         let mut brought = false;
