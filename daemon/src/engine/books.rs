@@ -94,7 +94,7 @@ impl Books {
         };
         self.changes.note(verdict, self.place, output);
         self.after(verdict, output);
-        if verdict == Integrity::Ok
+        if matches!(verdict, Integrity::Ok | Integrity::Unverifiable)
             && let Some(verdict) = self.keeper.compare_quotes()
         {
             self.quotes.judge(verdict, self.place, output);
@@ -157,8 +157,7 @@ impl Books {
                 self.quotes.note(verdict, self.place, output);
                 self.after(verdict, output);
             }
-            None if update_id > 0 => self.quotes.heard(output), // It is judged when its change comes.
-            None => self.quotes.note(Integrity::Unverifiable, self.place, output),
+            None => self.quotes.heard(self.place, output), // It is judged when its change comes, if ever.
         }
     }
 

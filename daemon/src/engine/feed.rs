@@ -192,7 +192,8 @@ impl FeedState {
                 let tracked = &mut self.instruments[usize::from(instrument.0)];
                 tracked.trade(&trade, is_past, output);
                 self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
-                self.advance(event_ms.max(trade.time_ms), output);
+                // What is past proves life neither of its own stream nor of others.
+                self.advance(if is_past { i64::MIN } else { event_ms.max(trade.time_ms) }, output);
             }
             Message::Quote { instrument, update_id, event_ms, quote } => {
                 let books = &mut self.instruments[usize::from(instrument.0)].books;
