@@ -5,7 +5,7 @@
 //!
 //! - Prices and quantities are integers in the instrument's own decimal places, from the wire to the candle.
 //!   A number that does not fit is an error, never a rounding. Only the values of an [`indicator`] are floating point.
-//! - The per-message path ([`binance::decode`], [`Series::trade`]) does not allocate.
+//! - The per-message path (each venue's [`protocol::Decoder`], [`Book::apply`], [`Series::trade`]) does not allocate.
 //! - Time is the venue's, in milliseconds since the Unix epoch, UTC. No function reads a clock.
 //! - A candle says what it knows: see [`CandleState`].
 

@@ -141,6 +141,10 @@ fn products_in_usdc_are_served_under_their_usd_name() {
     assert_eq!(first(&["ETH-USDC", "BTC-USDC"]), Some(InstrumentId(1)));
     assert_eq!(first(&["BTC-USDC", "BTC-USD"]), Some(InstrumentId(1)), "its own name comes first");
     assert_eq!(first(&["BTC-EURC", "BTC-USDT"]), None);
+    let joined = BOOK.replace("BTC-USD", "BTCUSD");
+    let told =
+        decode(&mut CoinbaseAdvancedDecoder::default(), joined.as_bytes(), &table_of(&["BTCUSDC"])).unwrap();
+    assert_eq!(told[1], Message::UnknownSymbol(b"BTCUSD"));
     let long = BOOK.replace("BTC-USD", &format!("{}-USD", "X".repeat(40)));
     assert!(matches!(read(&long).unwrap()[1], Message::UnknownSymbol(_)));
 }

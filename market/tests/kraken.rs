@@ -12,33 +12,31 @@ use market::{
 };
 use proptest::prelude::*;
 
-/// The worked example of Kraken's "Book checksum (WebSocket v2)", whose checksum is 3310070434.
-const DOCUMENTED: ([(&str, &str); 10], [(&str, &str); 10]) = (
-    [
-        ("45283.5", "0.10000000"),
-        ("45283.4", "1.54582015"),
-        ("45282.1", "0.10000000"),
-        ("45281.0", "0.10000000"),
-        ("45280.3", "1.54592586"),
-        ("45279.0", "0.07990000"),
-        ("45277.6", "0.03310103"),
-        ("45277.5", "0.30000000"),
-        ("45277.3", "1.54602737"),
-        ("45276.6", "0.15445238"),
-    ],
-    [
-        ("45285.2", "0.00100000"),
-        ("45286.4", "1.54571953"),
-        ("45286.6", "1.54571109"),
-        ("45289.6", "1.54560911"),
-        ("45290.2", "0.15890660"),
-        ("45291.8", "1.54553491"),
-        ("45294.7", "0.04454749"),
-        ("45296.1", "0.35380000"),
-        ("45297.5", "0.09945542"),
-        ("45299.5", "0.18772827"),
-    ],
-);
+/// The worked example of Kraken's "Book checksum (WebSocket v2)", whose checksum is 3310070434: prices and quantities.
+const DOCUMENTED_BIDS: [(&str, &str); 10] = [
+    ("45283.5", "0.10000000"),
+    ("45283.4", "1.54582015"),
+    ("45282.1", "0.10000000"),
+    ("45281.0", "0.10000000"),
+    ("45280.3", "1.54592586"),
+    ("45279.0", "0.07990000"),
+    ("45277.6", "0.03310103"),
+    ("45277.5", "0.30000000"),
+    ("45277.3", "1.54602737"),
+    ("45276.6", "0.15445238"),
+];
+const DOCUMENTED_ASKS: [(&str, &str); 10] = [
+    ("45285.2", "0.00100000"),
+    ("45286.4", "1.54571953"),
+    ("45286.6", "1.54571109"),
+    ("45289.6", "1.54560911"),
+    ("45290.2", "0.15890660"),
+    ("45291.8", "1.54553491"),
+    ("45294.7", "0.04454749"),
+    ("45296.1", "0.35380000"),
+    ("45297.5", "0.09945542"),
+    ("45299.5", "0.18772827"),
+];
 
 const BTC: InstrumentId = InstrumentId(0);
 const ALIVE: Message<'static> = Message::Alive { instrument: None, event_ms: None, last_trade_id: None };
@@ -157,7 +155,7 @@ fn answers_and_strangers() {
 fn the_documented_checksum() {
     let scale = Scale { price_digits: 3, qty_digits: 9 };
     let mut book = Book::new(100);
-    for (side, levels) in [(BookSide::Bid, DOCUMENTED.0), (BookSide::Ask, DOCUMENTED.1)] {
+    for (side, levels) in [(BookSide::Bid, DOCUMENTED_BIDS), (BookSide::Ask, DOCUMENTED_ASKS)] {
         for (price, qty) in levels {
             let level = Level { price: digits(price, 3), qty: digits(qty, 9), printed: [1, 8] };
             book.set(side, level);

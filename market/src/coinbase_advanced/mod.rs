@@ -1,8 +1,8 @@
 //! Coinbase Advanced Trade: the messages of its public market-data channels.
 //!
 //! Source of the format: Coinbase, "Advanced Trade WebSocket". Frames are numbered over all channels of a connection,
-//! and the number is told before what the frame says. Here the side of a trade is the taker's. A subscription to a
-//! product in USDC is served under the name in USD: see [`find`].
+//! and the number is told before what the frame says. Here the side of a trade is the taker's. A product in
+//! USDC that was subscribed to comes under its name in USD, and is known by it.
 
 mod rest;
 mod session;
