@@ -99,7 +99,7 @@ enum Command {
     },
     /// Runs the simulated venues as a server of its own: Binance, Kraken and Coinbase, one seeded market
     #[command(after_long_help = faults_help())]
-    Sim(Simulate),
+    Sim(Box<Simulate>),
 }
 
 /// What to simulate.
@@ -126,6 +126,27 @@ struct Simulate {
     /// Close Binance connections at this age; Binance itself does at 86400
     #[arg(long, value_name = "SECONDS")]
     max_age: Option<u64>,
+    /// Send ITCH 5.0 by MoldUDP64 to two lines, multicast or unicast, from the address of --listen
+    #[arg(long, value_name = "A:PORT,B:PORT", value_parser = lines)]
+    mold: Option<Lines>,
+    /// Answer requests for lost MoldUDP64 packets here
+    #[arg(long, value_name = "ADDR", requires = "mold")]
+    mold_requests: Option<SocketAddr>,
+    /// Serve ITCH 5.0 by SoupBinTCP here
+    #[arg(long, value_name = "ADDR")]
+    soup: Option<SocketAddr>,
+}
+
+/// Where the two lines of MoldUDP64 go.
+#[derive(Clone, Copy)]
+struct Lines([SocketAddr; 2]);
+
+fn lines(text: &str) -> Result<Lines, String> {
+    let both = text.split_once(',').map(|(a, b)| (a.trim().parse(), b.trim().parse()));
+    match both {
+        Some((Ok(a), Ok(b))) => Ok(Lines([a, b])),
+        _ => Err("give two addresses with ports, as 239.1.1.1:26400,239.1.1.2:26400".into()),
+    }
 }
 
 fn faults_help() -> String {
@@ -171,7 +192,7 @@ fn main() -> ExitCode {
             }
             Err(error) => (Err(error.into()), USAGE),
         },
-        Command::Sim(wanted) => (simulate(wanted), 1),
+        Command::Sim(wanted) => (simulate(*wanted), 1),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -274,6 +295,9 @@ fn simulate(wanted: Simulate) -> anyhow::Result<()> {
     if let (Some(certificate), Some(key)) = (&wanted.tls_cert, &wanted.tls_key) {
         config.tls = Some(sim::tls(certificate, key)?);
     }
+    config.mold = wanted.mold.map(|Lines(lines)| lines);
+    config.mold_requests = wanted.mold_requests;
+    config.soup = wanted.soup;
     let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     let symbols: Vec<_> = config.symbols.iter().map(|symbol| symbol.name()).collect();
     let sim = Sim::start(config)?;

@@ -8,7 +8,7 @@ use super::coinbase::Coinbase;
 use super::faults::{Injector, Log, Ready, Record};
 use super::http::Request;
 use super::kraken::Kraken;
-use super::venue::{Dialect, Names, Out, Say, Told, World};
+use super::venue::{Dialect, Kind, Names, Out, Say, Told, World};
 
 #[derive(Debug)]
 pub(super) struct Line {
@@ -29,6 +29,11 @@ impl Line {
         line.dialect.greet(world, &mut line.out);
         line.collect(world, log);
         line
+    }
+
+    /// Whose words it speaks, as far as the client has said.
+    pub(super) fn kind(&self) -> Kind {
+        self.dialect.kind()
     }
 
     /// A message of the client.

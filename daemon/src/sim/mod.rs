@@ -13,6 +13,7 @@
 //! | `/v2`, `/0/public/` | Kraken, version 2 of its WebSocket |
 //! | `/` and `channels`, `/products` | Coinbase Exchange |
 //! | `/` and `channel`, `/api/v3/brokerage/market/` | Coinbase Advanced Trade |
+//! | addresses of their own | ITCH 5.0 by MoldUDP64 and SoupBinTCP |
 //!
 //! It is stricter than Binance in one thing: a stream that does not exist is refused, not silently accepted.
 //! There are no request weights, and no Kraken candles of a week or more, whose beginnings we cannot verify.
@@ -24,6 +25,7 @@ mod coinbase;
 mod connection;
 mod faults;
 mod http;
+mod itch;
 mod klines;
 mod kraken;
 mod line;
@@ -83,6 +85,12 @@ pub struct SimConfig {
     pub max_age: Option<Duration>,
     /// What is made to go wrong.
     pub faults: Faults,
+    /// Where MoldUDP64 sends its two lines, multicast or unicast, from the address that `listen` has.
+    pub mold: Option<[SocketAddr; 2]>,
+    /// Where packets of MoldUDP64 can be asked for again.
+    pub mold_requests: Option<SocketAddr>,
+    /// Where SoupBinTCP is served.
+    pub soup: Option<SocketAddr>,
     /// Speaks TLS, and nothing else, with this certificate and key.
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -104,6 +112,9 @@ impl SimConfig {
             shutdown_notice: Duration::from_secs(5),
             max_age: None,
             faults: Faults::none(),
+            mold: None,
+            mold_requests: None,
+            soup: None,
             tls: None,
         }
     }
@@ -123,7 +134,9 @@ impl SimConfig {
         }
         for (i, spec) in self.symbols.iter().enumerate() {
             let twice = self.symbols[..i].iter().any(|other| other.name() == spec.name());
-            let reason = if twice { Some("it is there twice") } else { spec.fault() };
+            let itch = self.mold.is_some() || self.soup.is_some();
+            let untold = || itch::Feed::fault(spec).filter(|_| itch);
+            let reason = if twice { Some("it is there twice") } else { spec.fault().or_else(untold) };
             if let Some(reason) = reason {
                 return Err(SimError::Symbol { name: spec.name(), reason });
             }
@@ -276,6 +289,8 @@ pub fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, 
 #[derive(Debug)]
 pub struct Sim {
     address: SocketAddr,
+    soup: Option<SocketAddr>,
+    mold_requests: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
     log: Arc<Mutex<faults::Log>>,
     thread: Option<JoinHandle<()>>,
@@ -291,19 +306,31 @@ impl Sim {
         let address = listener.local_addr().map_err(listen_error)?;
         let stop = Arc::new(AtomicBool::new(false));
         let log = Arc::new(Mutex::new(faults::Log::default()));
-        let server = server::Server::new(listener, config, Arc::clone(&log));
+        let feed = itch::Feed::open(&config, server::utc_ms())?;
+        let (soup, mold_requests) = feed.as_ref().map_or((None, None), |feed| (feed.soup(), feed.requests()));
+        let server = server::Server::new(listener, config, Arc::clone(&log), feed);
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("sim".to_owned())
             .spawn(move || server.run(&stopped))
             .map_err(SimError::Thread)?;
         tracing::info!(%address, "simulated venue listening");
-        Ok(Self { address, stop, log, thread: Some(thread) })
+        Ok(Self { address, soup, mold_requests, stop, log, thread: Some(thread) })
     }
 
     /// The address it listens on, its port resolved.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of SoupBinTCP, its port resolved, where it is served.
+    pub fn soup_addr(&self) -> Option<SocketAddr> {
+        self.soup
+    }
+
+    /// The address at which packets of MoldUDP64 can be asked for again, its port resolved.
+    pub fn mold_requests_addr(&self) -> Option<SocketAddr> {
+        self.mold_requests
     }
 
     /// The faults that were made to happen, oldest first; only the newest tens of thousands are kept.

@@ -5,6 +5,7 @@
 use super::SimConfig;
 use super::connection::{Connection, Venue};
 use super::faults::{Fault, Faults, Log, RestFaults};
+use super::itch::Feed;
 use super::market::{Event, Market};
 use super::session::Limits;
 use super::transport::Transport;
@@ -36,13 +37,20 @@ pub(super) struct Server {
     rest: RestFaults,
     log: Arc<Mutex<Log>>,
     sessions: u64,
+    /// The feed of ITCH messages, where one is wanted.
+    feed: Option<Feed>,
     max_connections: usize,
     connections: Vec<Connection>,
 }
 
 impl Server {
     /// Takes a non-blocking listener and a checked configuration, and lives through the warm-up.
-    pub(super) fn new(listener: TcpListener, config: SimConfig, log: Arc<Mutex<Log>>) -> Self {
+    pub(super) fn new(
+        listener: TcpListener,
+        config: SimConfig,
+        log: Arc<Mutex<Log>>,
+        mut feed: Option<Feed>,
+    ) -> Self {
         let now_ms = utc_ms();
         let start_ms = now_ms - config.warm_up.as_millis() as i64; // At most a day.
         let mut market = Market::new(config.seed, &config.symbols, config.trades_per_second, start_ms);
@@ -50,6 +58,9 @@ impl Server {
         while market.now_ms() < now_ms {
             market.step(now_ms.min(market.now_ms() + CATCH_UP_MS), &mut events);
             events.clear();
+        }
+        if let Some(feed) = &mut feed {
+            feed.begin(&market);
         }
         let faults = match config.tls {
             Some(_) => config.faults.clone(),
@@ -61,6 +72,7 @@ impl Server {
             faults,
             log,
             sessions: 0,
+            feed,
             listener,
             market,
             names: Names::new(&config.symbols),
@@ -100,11 +112,18 @@ impl Server {
                 sessions: &mut self.sessions,
             };
             self.connections.iter_mut().for_each(|connection| connection.turn(&mut venue));
+            if let Some(feed) = &mut self.feed {
+                feed.turn(now, now_ms, &mut log);
+            }
             drop(log);
             self.connections.retain(|connection| !connection.is_over());
             thread::sleep(TURN.saturating_sub(now.elapsed()));
         }
         let now = Instant::now();
+        if let Some(feed) = &mut self.feed {
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            feed.end(now, self.market.now_ms(), &mut log);
+        }
         for session in self.connections.iter_mut().filter_map(Connection::session) {
             // A client that cannot be told sees the connection end all the same.
             let _ = session.close(CloseCode::Away, "The simulated venue is shutting down", now);
@@ -129,6 +148,9 @@ impl Server {
 
     /// Tells every session what happened in a millisecond.
     fn tell(&mut self, events: &[Event], now: Instant) {
+        if let Some(feed) = &mut self.feed {
+            feed.tell(events);
+        }
         let world = World { market: &self.market, names: &self.names, rules: self.rules };
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let told: Vec<Told<'_>> = events.iter().map(Told::new).collect();
@@ -142,6 +164,6 @@ impl Server {
 }
 
 /// The wall clock, in ms since the Unix epoch.
-fn utc_ms() -> i64 {
+pub(super) fn utc_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

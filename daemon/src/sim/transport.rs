@@ -127,3 +127,30 @@ impl Write for Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn bytes_leave_in_small_pieces_while_they_are_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = Transport::new(listener.accept().unwrap().0, None).unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(2_000).collect();
+        assert_eq!(server.write(&bytes).unwrap(), 2_000);
+        server.cut(Some(7));
+        let (mut left, mut pieces) = (&bytes[..], Vec::new());
+        while !left.is_empty() {
+            pieces.push(server.write(left).unwrap());
+            left = &left[pieces[pieces.len() - 1]..];
+        }
+        assert!(pieces.len() > 20 && pieces.iter().all(|len| *len <= 90), "{pieces:?}");
+        server.cut(None);
+        assert_eq!(server.write(&bytes).unwrap(), 2_000);
+        let mut received = vec![0; 6_000];
+        client.read_exact(&mut received).unwrap();
+        assert_eq!(received, bytes.repeat(3));
+    }
+}

@@ -136,7 +136,7 @@ impl Virtual {
         let conn = self.next_conn;
         self.next_conn += 1;
         let injector = Injector::new(&self.faults, self.config.seed, conn);
-        let world = World { market: &self.market, names: &self.names, rules: self.config.rules() };
+        let world = world(&self.market, &self.names, &self.config);
         self.lines.push((conn, Line::new(dialect, injector, &world, &mut self.log)));
         self.collect();
         Ok(conn)
@@ -144,7 +144,7 @@ impl Virtual {
 
     /// Sends a message of a client. To a connection that has ended it does nothing.
     pub fn send(&mut self, conn: u64, text: &str) {
-        let world = World { market: &self.market, names: &self.names, rules: self.config.rules() };
+        let world = world(&self.market, &self.names, &self.config);
         if let Some((_, line)) = self.lines.iter_mut().find(|(known, _)| *known == conn) {
             line.receive(text.as_bytes(), &world, &mut self.log);
         }
@@ -164,7 +164,7 @@ impl Virtual {
             for event in &events {
                 self.remember(event);
             }
-            let world = World { market: &self.market, names: &self.names, rules: self.config.rules() };
+            let world = world(&self.market, &self.names, &self.config);
             let told: Vec<Told<'_>> = events.iter().map(Told::new).collect();
             for (_, line) in &mut self.lines {
                 line.live(&told, &world, &mut self.log);
@@ -181,7 +181,7 @@ impl Virtual {
         if let (_, Some(status)) = self.rest.next(self.market.now_ms(), &mut self.log) {
             return (status, rest::FAULT.to_owned());
         }
-        let world = World { market: &self.market, names: &self.names, rules: self.config.rules() };
+        let world = world(&self.market, &self.names, &self.config);
         let answer = rest::answer(&world, &request.path, &request.query);
         (answer.status, answer.body)
     }
@@ -247,4 +247,8 @@ impl Virtual {
             true
         });
     }
+}
+
+fn world<'v>(market: &'v Market, names: &'v Names, config: &SimConfig) -> World<'v> {
+    World { market, names, rules: config.rules() }
 }

@@ -20,7 +20,8 @@ pub struct Injected {
     pub stream: &'static str,
     /// What it was.
     pub fault: Fault,
-    /// The first and last id of the trades whose telling was lost with it.
+    /// The first and last id of the trades whose telling was lost with it; of the lines `mold-a` and `mold-b`,
+    /// the numbers of the lost messages.
     pub lost: Option<(i64, i64)>,
 }
 

@@ -29,7 +29,8 @@ pub enum Fault {
     Stall,
     /// A message comes in several WebSocket frames, cut anywhere.
     Fragment,
-    /// A ping stands between the frames of a message. Per message that is cut.
+    /// A ping stands between the frames of a message, on each connection once a second at most, since it has to
+    /// be answered. Per message that is cut.
     Ping,
     /// What is written leaves in many small TCP segments, cut anywhere.
     Segment,

@@ -205,7 +205,7 @@ fn a_diff_followed_to_the_end_gives_the_venues_own_book() {
 #[test]
 fn trades_are_contiguous_clustered_and_at_the_touch() {
     let specs = SymbolSpec::defaults();
-    let minutes = 20;
+    let minutes = 10;
     let events = events(5, minutes * 60_000, 1_000);
     for symbol in 0..specs.len() {
         let (mut quote, mut last, mut sums) = (Value::Null, Value::Null, Vec::new());

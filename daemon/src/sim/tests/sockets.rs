@@ -81,33 +81,12 @@ fn get(sim: &Sim, target: &str) -> String {
     answer
 }
 
-/// A reader that counts how its bytes arrive.
-struct Counting(TcpStream, Vec<usize>);
-
-impl Read for Counting {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let len = self.0.read(into)?;
-        self.1.push(len);
-        Ok(len)
-    }
-}
-
-impl Write for Counting {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
-}
-
 /// Whatever is cut, a correct client puts it together again, and sees the pings in between.
 #[test]
 fn messages_in_pieces_are_whole_again() {
     let faults = Faults::none().with(Fault::Fragment, 1.0).with(Fault::Ping, 1.0).with(Fault::Segment, 1.0);
     let sim = start(faults, |config| config.trades_per_second = 200.0);
-    let mut client = open(Counting(tcp(&sim), Vec::new()), "/ws/btcusdt@trade/btcusdt@depth@100ms");
+    let mut client = open(tcp(&sim), "/ws/btcusdt@trade/btcusdt@depth@100ms");
     let (since, mut ids, mut pings) = (Instant::now(), Vec::new(), 0);
     while since.elapsed() < Duration::from_millis(1_500) {
         match client.read().unwrap() {
@@ -194,6 +173,46 @@ fn tls_works_in_pieces_too_and_ends_in_half_a_record() {
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
     assert!(broken.get_ref().conn.wants_read());
     assert!(sim.injected().iter().any(|injected| injected.fault == Fault::HalfRecord));
+}
+
+/// The files that the command line names.
+#[test]
+fn certificates_are_read_from_pem_files() {
+    let made = rcgen::generate_simple_self_signed(vec!["sim".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    let refusal = super::super::tls(&certificate, &key).unwrap_err().to_string();
+    assert!(refusal.contains("key.pem"), "{refusal}");
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = super::super::tls(&certificate, &key).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["sim".to_owned()]).unwrap();
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    assert!(super::super::tls(&certificate, &key).is_err(), "a key that is another certificate's");
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let sim = start(Faults::none(), |config| config.tls = Some(server));
+    let mut kraken = open(secure(&sim, &Arc::new(client)), "/v2");
+    until(&mut kraken, |message| message["channel"] == "status");
+}
+
+/// Advanced Trade wants a message for each channel, more in a second than Binance takes.
+#[test]
+fn only_binance_is_strict_with_requests() {
+    let sim = start(Faults::none(), |config| config.messages_per_second = 5);
+    let mut advanced = open(tcp(&sim), "/");
+    for channel in ["market_trades", "level2", "ticker", "candles", "heartbeats", "market_trades", "level2"] {
+        let text = format!(r#"{{"type":"subscribe","product_ids":["BTC-USDT"],"channel":"{channel}"}}"#);
+        advanced.send(Message::text(text)).unwrap();
+    }
+    until(&mut advanced, |message| message["channel"] == "heartbeats");
 }
 
 #[test]
