@@ -3,7 +3,7 @@
 use crate::config::{Config, Realtime};
 use crate::render;
 use crate::rt::{self, Cpus, Plan};
-use crate::uring::Ring;
+use crate::uring::{Ring, RingPlan};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, Group, access};
 use serde::Serialize;
@@ -64,8 +64,8 @@ pub fn threads(realtime: &Realtime) -> Vec<String> {
 }
 
 fn uring() -> Finding {
-    let ring = Ring::new(8);
-    let found = ring.as_ref().map_or_else(ToString::to_string, |_| "it can be used".into());
+    let ring = Ring::new(&RingPlan::ingest(false));
+    let found = ring.as_ref().map_or_else(ToString::to_string, |ring| ring.features().to_string());
     let grant = "sysctl kernel.io_uring_disabled=0, or in a container its seccomp profile";
     Finding::new("io_uring", ring.is_ok(), found, grant)
 }

@@ -251,6 +251,12 @@ named! {
         Adjustments = "adjustments",
         /// Adjustments that were refused: out of range, or too many.
         AdjustmentsRefused = "adjustments_refused",
+        /// Times that data came and all receive buffers were taken.
+        RecvNobufs = "recv_no_buffers",
+        /// Pings that we sent because nothing came.
+        PingsSent = "pings_sent",
+        /// Datagrams that were larger than a receive buffer, and passed over.
+        DatagramsCut = "datagrams_cut",
     }
 }
 
