@@ -138,7 +138,11 @@ async fn establish(
     let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
     let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
     let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let mut encrypted = connector.connect(name, stream).await.context("no TLS")?;
+    let mut encrypted = connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| super::tls::explained(error, host))
+        .context("no TLS")?;
     let residual = upgrade(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
     Ok(Established::web_socket(feed, into_blocking(stream)?, Some(Box::new(connection)), residual))

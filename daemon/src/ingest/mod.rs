@@ -12,6 +12,7 @@ mod link;
 mod outbox;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod transport;
 pub mod ws;
 

@@ -43,7 +43,7 @@ impl Hot {
         let writer = Arc::new(StatusWriter::create(0, 0, [0; 2]).unwrap());
         let status = StatusReader::open(writer.reader_fd().unwrap()).unwrap();
         let symbol = |feed| if feed == 0 { "BTCUSDT".into() } else { format!("X{feed}") };
-        let instrument = |feed| (Instrument::new(Venue::Binance, &symbol(feed)), vec![Timeframe::S1]);
+        let instrument = |feed| (Instrument::new(Venue::Binance, symbol(feed)), vec![Timeframe::S1]);
         let feed = |feed| FeedPlan { venue: Venue::Binance, instruments: vec![instrument(feed)] };
         let plan = EnginePlan {
             feeds: &(0..count).map(feed).collect::<Vec<_>>(),
