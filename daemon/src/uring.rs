@@ -11,7 +11,7 @@ mod tests;
 
 pub(crate) use bell::Bell;
 pub(crate) use buffers::GROUP;
-pub(crate) use features::{RingFeatures, RingPlan};
+pub(crate) use features::{RECEIVE_PAGES, RingFeatures, RingPlan};
 
 use buffers::Buffers;
 use features::{Receives, SocketPlan, ask, restrict};

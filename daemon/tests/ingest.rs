@@ -714,6 +714,7 @@ fn bad_certificates_are_refused_in_one_sentence_and_retried() {
         let log = daemon.log();
         let line = log.lines().find(|line| line.contains(&expected)).unwrap();
         assert!(line.trim_end().ends_with(says), "{line}");
+        wait_until(|| format!("two pauses; {}", daemon.log()), || daemon.pauses().len() >= 2);
         must_grow(&daemon.pauses());
         assert_eq!(daemon.count(Connects), 0);
         let mut peer = Peer::welcome(trusted.server(Fault::None).accept(&venue));

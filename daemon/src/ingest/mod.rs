@@ -9,6 +9,7 @@ mod gap;
 pub mod hot;
 mod intake;
 mod link;
+mod operations;
 mod outbox;
 #[cfg(test)]
 mod tests;

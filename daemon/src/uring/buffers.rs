@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU16, Ordering::*};
 pub(crate) const GROUP: u16 = 0;
 pub(crate) const HUGE_PAGE_BYTES: usize = 2 << 20;
 const SMALL_PAGE_BYTES: usize = 4096;
+/// Of huge pages, of the size that is usual, and all there at once.
+const SET_ASIDE: MapFlags = MapFlags::MAP_HUGETLB.union(MapFlags::MAP_HUGE_2MB).union(MapFlags::MAP_POPULATE);
 
 /// How many buffers there are to be, and where.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +67,7 @@ impl Buffers {
         self.plan.each_bytes
     }
 
-    /// Whether they lie in 2 MiB pages that were set aside.
+    /// Whether they lie in 2 MiB pages.
     pub(crate) fn is_huge(&self) -> bool {
         self.bytes.is_huge
     }
@@ -123,39 +125,69 @@ impl Drop for Buffers {
 
 /// Pages of this process alone.
 struct Memory {
+    /// Where it is to be used from, and what was mapped for it.
     at: NonNull<u8>,
-    len: NonZeroUsize,
+    mapped: NonNull<c_void>,
+    mapped_len: usize,
     is_huge: bool,
     /// Not to be given back.
     is_kept: bool,
 }
 
 impl Memory {
+    /// With `huge`, tries the 2 MiB pages that the administrator has set aside, then what the kernel can put together.
     fn take(len: usize, huge: bool) -> io::Result<Self> {
-        if huge && let Ok(memory) = Self::map(len, HUGE_PAGE_BYTES, MapFlags::MAP_HUGETLB) {
+        if huge && let Ok(memory) = Self::map(len.next_multiple_of(HUGE_PAGE_BYTES), SET_ASIDE) {
             return Ok(Self { is_huge: true, ..memory });
         }
-        Self::map(len, SMALL_PAGE_BYTES, MapFlags::empty())
+        if huge && let Ok(memory) = Self::put_together(len.next_multiple_of(HUGE_PAGE_BYTES)) {
+            return Ok(memory);
+        }
+        Self::map(len.next_multiple_of(SMALL_PAGE_BYTES), MapFlags::MAP_POPULATE)
     }
 
-    fn map(len: usize, page_bytes: usize, flags: MapFlags) -> io::Result<Self> {
-        let len = NonZeroUsize::new(len.next_multiple_of(page_bytes)).ok_or(io::ErrorKind::InvalidInput)?;
-        let flags = flags | MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
+    /// Memory that the kernel maps by 2 MiB pages, or an error.
+    fn put_together(len: usize) -> io::Result<Self> {
+        let mut memory = Self::map(len + HUGE_PAGE_BYTES, MapFlags::empty())?;
+        let before = memory.mapped.as_ptr().cast::<u8>().align_offset(HUGE_PAGE_BYTES);
+        // SAFETY: less than a huge page further, and one more than `len` was mapped.
+        memory.at = unsafe { memory.mapped.cast::<u8>().add(before) };
+        for advice in [MmapAdvise::MADV_HUGEPAGE, MmapAdvise::MADV_POPULATE_WRITE] {
+            // SAFETY: the range lies in the mapping, which nothing else uses yet.
+            unsafe { madvise(memory.at.cast(), len, advice)? };
+        }
+        memory.is_huge = is_huge(memory.at, len);
+        if memory.is_huge { Ok(memory) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    fn map(len: usize, flags: MapFlags) -> io::Result<Self> {
+        let size = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = flags | MapFlags::MAP_PRIVATE;
         // SAFETY: a new mapping at an address that the kernel chooses harms nobody.
-        let at = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
-        let memory = Self { at: at.cast(), len, is_huge: false, is_kept: false };
+        let at = unsafe { mmap_anonymous(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)? };
+        let memory = Self { at: at.cast(), mapped: at, mapped_len: len, is_huge: false, is_kept: false };
         // A child must not have it: copying on write would move our pages from under the kernel.
         // SAFETY: the range is the mapping just made.
-        unsafe { madvise(at, len.get(), MmapAdvise::MADV_DONTFORK)? };
+        unsafe { madvise(at, len, MmapAdvise::MADV_DONTFORK)? };
         Ok(memory)
     }
+}
+
+/// Whether the kernel has mapped all of it by 2 MiB pages.
+fn is_huge(at: NonNull<u8>, len: usize) -> bool {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let begin = format!("{:x}-", at.as_ptr() as usize);
+    let own = smaps.split_once(&begin).map_or("", |(_, own)| own);
+    let huge = own.lines().find_map(|line| line.strip_prefix("AnonHugePages:"));
+    let kib = huge.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kib.is_some_and(|kib| kib << 10 >= len)
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
         if !self.is_kept {
             // SAFETY: the mapping was made here, nothing borrows it any more, and the kernel does not use it.
-            let _ = unsafe { munmap(self.at.cast::<c_void>(), self.len.get()) };
+            let _ = unsafe { munmap(self.mapped, self.mapped_len) };
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is necessary: each thing that the kernel refuses is done without, by itself, and told.
 
-use super::buffers::BufferPlan;
+use super::buffers::{BufferPlan, HUGE_PAGE_BYTES};
 use crate::fail;
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
@@ -30,6 +30,12 @@ pub(crate) struct SocketPlan {
     pub(crate) buffers: BufferPlan,
 }
 
+/// How many receive buffers there are, and the size of each.
+const BUFFERS: u16 = 256;
+const BUFFER_BYTES: usize = 16 << 10;
+/// How many 2 MiB pages they take.
+pub(crate) const RECEIVE_PAGES: usize = (BUFFERS as usize * BUFFER_BYTES).div_ceil(HUGE_PAGE_BYTES);
+
 impl RingPlan {
     /// For a thread that reads connections, and may draw.
     pub(crate) fn ingest(huge_pages: bool) -> Self {
@@ -42,7 +48,7 @@ impl RingPlan {
             opcode::AsyncCancel::CODE,
             opcode::FilesUpdate::CODE,
         ];
-        let buffers = BufferPlan { count: 256, each_bytes: 16 << 10, huge_pages };
+        let buffers = BufferPlan { count: BUFFERS, each_bytes: BUFFER_BYTES, huge_pages };
         let sockets = Some(SocketPlan { files: 256, buffers });
         Self { entries: 256, operations: &OPERATIONS, sockets }
     }

@@ -5,7 +5,11 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 
 fn ring() -> Option<Ring> {
-    match Ring::new(&RingPlan::ingest(false)) {
+    ring_in(false)
+}
+
+fn ring_in(huge_pages: bool) -> Option<Ring> {
+    match Ring::new(&RingPlan::ingest(huge_pages)) {
         Ok(ring) => Some(ring),
         Err(RingError::Forbidden(_)) => {
             eprintln!("skipped: no io_uring");
@@ -117,4 +121,13 @@ fn a_ring_that_ends_gives_its_number_back() {
         let ring = Ring::new(&RingPlan::render()).unwrap();
         assert!(ring.features().ring_fd.is_ok(), "{:?}", ring.features());
     }
+}
+
+/// 2 MiB pages are used where there are any, and missed in words where not.
+#[test]
+fn buffers_lie_in_large_pages_or_say_that_they_do_not() {
+    let Some(ring) = ring_in(true) else { return };
+    let Some(Receives::Multishot { is_huge, .. }) = ring.features().receives else { panic!("no buffers") };
+    println!("{}", ring.features());
+    assert_eq!(ring.features().lacking().is_empty(), is_huge);
 }
