@@ -46,7 +46,7 @@ fn ours_once(frames: &[Vec<u8>]) -> anyhow::Result<u64> {
     let mut engine = Engine::new(&plan, status, chartd::now_ns)?;
     let started = Instant::now();
     for frame in frames {
-        let verdict = engine.frame(0, frame, 0);
+        let verdict = engine.frame(0, 0, frame, 0);
         debug_assert_eq!(verdict, Verdict::Decoded);
     }
     Ok(started.elapsed().as_nanos() as u64 / frames.len() as u64)

@@ -5,7 +5,7 @@
 //! allocate.
 
 use chart_client::record_of;
-use market::protocol::Decoder;
+use market::protocol::{Decoder, Missing, Snapshot};
 use market::{
     CandleState, DecodeError, GRACE_MS, Instrument, InstrumentId, Instruments, Integrity, Kline, Message,
     Outcome, Series, Side, Timeframe, Trade, TradeSequence, Venue,
@@ -64,6 +64,41 @@ pub enum Verdict {
     Malformed(DecodeError),
 }
 
+/// What the engine asks the cold plane for. `instrument` is the place in the feed's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// The whole book.
+    Snapshot {
+        /// The feed.
+        feed: usize,
+        /// Whose book.
+        instrument: InstrumentId,
+    },
+    /// The streams of an instrument anew: one of them went silent.
+    Resubscribe {
+        /// The feed.
+        feed: usize,
+        /// Whose streams.
+        instrument: InstrumentId,
+    },
+    /// Trades that were missed.
+    Trades {
+        /// The feed.
+        feed: usize,
+        /// Of what.
+        instrument: InstrumentId,
+        /// Which.
+        missing: Missing,
+    },
+    /// Another connection in the place of one that cannot be believed.
+    Reconnect {
+        /// The feed.
+        feed: usize,
+        /// Which of its connections.
+        line: usize,
+    },
+}
+
 /// All feeds and their candles.
 #[derive(Debug)]
 pub struct Engine {
@@ -92,6 +127,8 @@ struct Feed {
 /// What is known of a feed.
 #[derive(Debug)]
 struct FeedState {
+    /// Its connections, a bit for each.
+    lines: u32,
     /// By place in the feed's table.
     instruments: Vec<Tracked>,
     /// The latest exchange time that any message of the feed has proven.
@@ -175,7 +212,7 @@ impl Engine {
     }
 
     /// Takes in one frame of the feed at `feed`, received at `receive_ns` (CLOCK_MONOTONIC).
-    pub fn frame(&mut self, feed: usize, frame: &[u8], receive_ns: u64) -> Verdict {
+    pub fn frame(&mut self, feed: usize, _line: usize, frame: &[u8], receive_ns: u64) -> Verdict {
         let (feed, output) = (&mut self.feeds[feed], &mut self.output);
         output.receive_ns = receive_ns;
         let verdict = feed.read(frame, output);
@@ -191,9 +228,29 @@ impl Engine {
         verdict
     }
 
-    /// Tells that the feed's connection broke: from here on, life is not proven.
-    pub fn disconnected(&mut self, feed: usize) {
+    /// What the engine misses next, if it misses something.
+    pub fn next_want(&mut self) -> Option<Want> {
+        None
+    }
+
+    /// Tells that a connection of the feed is there.
+    pub fn connected(&mut self, feed: usize, line: usize) {
+        self.feeds[feed].state.lines |= 1 << line;
+    }
+
+    /// Takes in a whole book.
+    pub fn book(&mut self, _feed: usize, _instrument: InstrumentId, _snapshot: &Snapshot) {}
+
+    /// Takes in trades got for `missing`. With `is_final` nothing more will come.
+    pub fn trades(&mut self, _: usize, _: InstrumentId, _missing: &Missing, _: &[Trade], _is_final: bool) {}
+
+    /// Tells that a connection of the feed is gone. From the last one on, life is not proven.
+    pub fn disconnected(&mut self, feed: usize, line: usize) {
         let feed = &mut self.feeds[feed].state;
+        feed.lines &= !(1 << line);
+        if feed.lines != 0 {
+            return;
+        }
         if feed.watermark_ms == i64::MIN {
             return; // Nothing was seen yet, so nothing can have been lost.
         }
@@ -228,12 +285,13 @@ impl Feed {
             let sequence = TradeSequence::default();
             instruments.push(Tracked { place, sequence, last_trade_ms: i64::MIN, doubt: None, series });
         }
-        let state = FeedState { instruments, watermark_ms: i64::MIN, deadline_ms: i64::MIN, leap_ms: None };
+        let state = FeedState { lines: 0, instruments, watermark_ms: i64::MIN, deadline_ms: i64::MIN, leap_ms: None };
         Self { venue: plan.venue, decoder: plan.venue.protocol().decoder(), table, state }
     }
 
     fn inherit(&mut self, old: &mut Self, output: &mut Output) {
         (self.state.watermark_ms, self.state.leap_ms) = (old.state.watermark_ms, old.state.leap_ms);
+        self.state.lines = old.state.lines;
         for (place, tracked) in self.state.instruments.iter_mut().enumerate() {
             let instrument = self.table.get(InstrumentId(place as u16));
             let before = instrument.and_then(|instrument| old.table.find(instrument.symbol.as_bytes()));

@@ -134,7 +134,7 @@ fn play(replay: &Replay, engine: &mut Engine, renderer: &mut Renderer) -> anyhow
             lines += 1;
             let (recorded_ns, frame) = split_stamp(line);
             pace.wait(recorded_ns);
-            match engine.frame(0, frame, now_ns()) {
+            match engine.frame(0, 0, frame, now_ns()) {
                 Verdict::Malformed(error) => {
                     complaints += 1;
                     if complaints <= MAX_COMPLAINTS {

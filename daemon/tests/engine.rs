@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn take(&mut self, payload: &str) -> Verdict {
-        self.engine.frame(0, payload.as_bytes(), 0)
+        self.engine.frame(0, 0, payload.as_bytes(), 0)
     }
 
     /// Proves that the venue's clock has come so far.
@@ -59,7 +59,7 @@ fn the_first_trade_proves_nothing_of_a_break_before_it() {
     let mut bench = Bench::new(Timeframe::M1);
     bench.alive(-1_000);
     bench.alive(10_000);
-    bench.engine.disconnected(0);
+    bench.engine.disconnected(0, 0);
     bench.alive(20_000);
     bench.trade(7, 30_000);
     assert_eq!(bench.states(Timeframe::M1), [CandleState::Gap], "trades of the break may be missing");
@@ -75,7 +75,7 @@ fn numbers_that_go_on_prove_a_break_harmless() {
     let mut bench = Bench::new(Timeframe::S1);
     bench.alive(-1_000);
     bench.trade(7, 500);
-    bench.engine.disconnected(0);
+    bench.engine.disconnected(0, 0);
     bench.alive(9_000);
     assert_eq!(bench.states(Timeframe::S1).len(), 1, "no bar is called quiet before it is proven");
     bench.trade(8, 9_100);

@@ -77,7 +77,7 @@ impl Stand {
         let frame = format!(
             r#"{{"e":"trade","E":{time_ms},"s":"BTCUSDT","t":{id},"p":"{price}","q":"1.5","T":{time_ms},"m":true,"M":true}}"#
         );
-        assert_eq!(self.engine.frame(0, frame.as_bytes(), 0), Verdict::Decoded);
+        assert_eq!(self.engine.frame(0, 0, frame.as_bytes(), 0), Verdict::Decoded);
     }
 
     /// Trades and frames, each of which is looked at: pause, price, how many trades, and whether the slot is prepared.

@@ -7,7 +7,7 @@
 //! no connection.
 
 use super::link::{Link, Links};
-use super::{CloseReason, Local};
+use super::{CloseReason, Event, Local, Order};
 use crate::engine::{Engine, Verdict};
 use crate::fail;
 use crate::now_ns;
@@ -73,11 +73,11 @@ pub(crate) enum Drawing {
 
 /// The state of the hot thread.
 pub(crate) struct HotLoop {
-    ring: Ring,
-    local: Local,
-    engine: Engine,
-    links: Links,
-    status: Arc<StatusWriter>,
+    pub(super) ring: Ring,
+    pub(super) local: Local,
+    pub(super) engine: Engine,
+    pub(super) links: Links,
+    pub(super) status: Arc<StatusWriter>,
     drawing: Drawing,
     wait: Wait,
     pulse: Pulse,
@@ -134,6 +134,7 @@ impl HotLoop {
                 self.pulse.beat(Phase::Ingest, receive_ns);
                 done[..count].iter().try_for_each(|done| self.complete(*done, receive_ns))?;
                 self.draw()?;
+                self.ask()?;
                 idle_since_ns = receive_ns;
                 self.gap.interrupt();
             } else if let (true, Drawing::Here(renderer)) = (is_behind, &mut self.drawing) {
@@ -176,9 +177,7 @@ impl HotLoop {
     fn stop(mut self) -> std::io::Result<Handover> {
         self.is_stopping = true;
         let receive_ns = now_ns();
-        while let Ok(link) = self.local.connections.pop() {
-            self.adopt(link, receive_ns)?;
-        }
+        self.obey_all(receive_ns)?;
         for place in 0..self.links.0.len() {
             for what in [RECEIVE, SEND] {
                 let cancel = opcode::AsyncCancel::new((place as u64) << 8 | what).build();
@@ -231,41 +230,23 @@ impl HotLoop {
         match done.user_data & 0xff {
             WAKE => {
                 self.wake_armed = false;
-                while let Ok(link) = self.local.connections.pop() {
-                    self.adopt(link, receive_ns)?;
-                }
-                Ok(())
+                self.obey_all(receive_ns)
             }
             RECEIVE => self.received(place, done.result, receive_ns),
             _ => self.sent(place, done.result),
         }
     }
 
-    fn adopt(&mut self, link: Link, receive_ns: u64) -> std::io::Result<()> {
+    pub(super) fn adopt(&mut self, link: Link, receive_ns: u64) -> std::io::Result<()> {
         self.status.count(Counter::Connects, 1);
-        let feed = link.feed;
+        self.engine.connected(link.feed, link.line);
         let place = self.links.0.iter().position(Option::is_none).unwrap_or_else(|| {
             self.links.0.push(None);
             self.links.0.len() - 1
         });
         self.links.0[place] = Some(link);
         let outcome = self.feed(place, |link, message| link.begin(message), receive_ns);
-        // What the new one brings, an old one of the same feed has brought too, up to here: nothing is lost.
-        for other in 0..self.links.0.len() {
-            if other != place && self.links.0[other].as_ref().is_some_and(|link| link.feed == feed) {
-                self.replace(other)?;
-            }
-        }
         self.go_on(place, outcome)
-    }
-
-    /// Ends a connection whose feed has a newer one: that is no break.
-    fn replace(&mut self, place: usize) -> std::io::Result<()> {
-        if let Some(link) = self.links.0[place].as_mut().filter(|link| !link.is_closed()) {
-            link.closed_ns = Some(now_ns());
-            link.say_goodbye();
-        }
-        self.go_on_sending(place)
     }
 
     fn received(&mut self, place: usize, result: i32, receive_ns: u64) -> std::io::Result<()> {
@@ -297,15 +278,22 @@ impl HotLoop {
         let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
-        let (feed, engine, local) = (link.feed, &mut self.engine, &mut self.local);
-        let outcome = read(link, &mut |message| match engine.frame(feed, message, receive_ns) {
-            Verdict::Shutdown => Err(CloseReason::Shutdown),
+        let (feed, line, engine, local) = (link.feed, link.line, &mut self.engine, &mut self.local);
+        let mut is_leaving = link.is_leaving;
+        let outcome = read(link, &mut |message| match engine.frame(feed, line, message, receive_ns) {
+            Verdict::Shutdown => {
+                if !std::mem::replace(&mut is_leaving, true) {
+                    local.report_urgent(Event::Rollover { feed, line });
+                }
+                Ok(())
+            }
             Verdict::Malformed(error) => {
                 local.report(feed, error);
                 Ok(())
             }
             _ => Ok(()),
         });
+        link.is_leaving = is_leaving;
         self.status.count(Counter::Pings, link.take_pings());
         outcome
     }
@@ -348,7 +336,7 @@ impl HotLoop {
     }
 
     /// Sends what waits, unless a send is in flight. Forgets a closed link that has nothing in flight any more.
-    fn go_on_sending(&mut self, place: usize) -> std::io::Result<()> {
+    pub(super) fn go_on_sending(&mut self, place: usize) -> std::io::Result<()> {
         let Some(link) = &mut self.links.0[place] else {
             return Ok(());
         };
@@ -369,26 +357,27 @@ impl HotLoop {
             }
         }
         if let Some(link) = self.links.0[place].take_if(|link| link.is_closed() && link.in_flight == 0) {
-            self.local.give_back(link);
+            self.local.give_back(Order::Adopt(link));
         }
         Ok(())
     }
 
     /// Marks a link as over, and tells engine and cold side, once.
-    fn close(&mut self, place: usize, reason: CloseReason) {
+    pub(super) fn close(&mut self, place: usize, reason: CloseReason) {
         let Some(link) = &mut self.links.0[place] else {
             return;
         };
         if link.closed_ns.replace(now_ns()).is_some() {
             return;
         }
-        if matches!(reason, CloseReason::Shutdown) {
+        let (feed, line) = (link.feed, link.line);
+        if matches!(reason, CloseReason::Ended) {
             link.say_goodbye();
+        } else {
+            self.status.count(Counter::Disconnects, 1);
         }
-        let feed = link.feed;
-        self.status.count(Counter::Disconnects, 1);
-        self.engine.disconnected(feed);
-        self.local.report_closed(feed, reason);
+        self.engine.disconnected(feed, line);
+        self.local.report_urgent(Event::Closed { feed, line, reason });
     }
 
     /// Ends connections from which nothing comes, and those that are over but cannot send their last words.

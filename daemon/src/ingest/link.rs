@@ -1,6 +1,6 @@
 //! One connection on the hot thread: its socket, its TLS state, its deframer, and what it has to send.
 
-use super::ws::{Deframer, Event, Framer};
+use super::ws::{Deframer, Event, Framer, MAX_FRAMING_BYTES};
 use super::{CloseReason, Established};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{Read, Write};
@@ -14,8 +14,12 @@ const MAX_WAITING_BYTES: usize = 64 << 10;
 
 /// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel
 /// writes to its buffers: [`Links`] sees to that.
-pub(super) struct Link {
+pub(crate) struct Link {
     pub(super) feed: usize,
+    /// Its number among the connections of the feed.
+    pub(super) line: usize,
+    /// Whether a successor was asked for.
+    pub(super) is_leaving: bool,
     /// Operations that the ring has not completed.
     pub(super) in_flight: u32,
     /// Since when it is over: nothing is received any more.
@@ -77,6 +81,8 @@ impl Link {
         let cipher = || vec![0; CIPHER_BYTES].into_boxed_slice();
         Self {
             feed: established.feed,
+            line: established.line,
+            is_leaving: false,
             in_flight: 0,
             closed_ns: None,
             last_receive_ns: now_ns,
@@ -178,6 +184,15 @@ impl Link {
     /// Has a close frame sent, since we go of our own accord.
     pub(super) fn say_goodbye(&mut self) {
         self.answers.framer.close(1000, &mut self.answers.waiting);
+    }
+
+    /// Has a message sent. False, and it is not sent, where too much waits already.
+    pub(super) fn say(&mut self, text: &str) -> bool {
+        let fits = self.answers.waiting.len() + text.len() + MAX_FRAMING_BYTES <= MAX_WAITING_BYTES;
+        if fits {
+            self.answers.framer.text(text, &mut self.answers.waiting);
+        }
+        fits
     }
 
     /// Forgets what is to be sent, since sending failed.

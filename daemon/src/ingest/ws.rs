@@ -249,6 +249,9 @@ impl Deframer {
     }
 }
 
+/// The most bytes that a frame of a client has besides its payload.
+pub const MAX_FRAMING_BYTES: usize = MAX_HEADER_BYTES + 4;
+
 /// Makes the frames that a client sends. Clients mask, so that proxies cannot be made to see what they like.
 #[derive(Debug)]
 pub struct Framer {
@@ -272,14 +275,34 @@ impl Framer {
         self.control(8, if code == 1005u16.to_be_bytes() { &[] } else { &code }, out);
     }
 
+    /// Appends a whole message of text.
+    pub fn text(&mut self, payload: &str, out: &mut Vec<u8>) {
+        self.frame(1, payload.as_bytes(), out);
+    }
+
     fn control(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
         debug_assert!(payload.len() <= MAX_CONTROL_BYTES);
+        self.frame(opcode, payload, out);
+    }
+
+    fn frame(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
         // SplitMix64 (Steele, Lea, Flood 2014): each mask tells nothing useful about the next.
         self.mask = self.mask.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.mask ^ (self.mask >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let mask = ((mixed ^ (mixed >> 31)) as u32).to_be_bytes();
-        out.extend([0x80 | opcode, 0x80 | payload.len() as u8]);
+        out.push(0x80 | opcode);
+        match payload.len() {
+            len @ 0..126 => out.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                out.push(0x80 | 126);
+                out.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                out.push(0x80 | 127);
+                out.extend((len as u64).to_be_bytes());
+            }
+        }
         out.extend(mask);
         out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     }
