@@ -129,13 +129,12 @@ struct Messages {
 }
 
 impl Planner {
-    /// Takes in what the engine wants. Reconnecting is not for here.
+    /// Takes in what the engine wants.
     pub(crate) fn want(&mut self, want: Want, feeds: &[FeedFacts<'_>], now: Instant) {
         let (feed, instrument) = match &want {
             Want::Snapshot { feed, instrument }
             | Want::Resubscribe { feed, instrument }
             | Want::Trades { feed, instrument, .. } => (*feed, *instrument),
-            Want::Reconnect { .. } => return,
         };
         let Some(facts) = feeds.get(feed) else { return };
         let Some(symbol) = facts.instrument(instrument).map(|instrument| &instrument.symbol) else {
@@ -156,7 +155,8 @@ impl Planner {
                 repair.resubscribe = Some(earliest.max(now));
             }
             Want::Trades { missing, .. } => {
-                if repair.holes.iter().any(|hole| hole.missing == missing) {
+                let holds = |hole: &Hole| hole.missing.from <= missing.from && missing.to <= hole.missing.to;
+                if repair.holes.iter().any(holds) {
                     return;
                 }
                 let is_sound = missing.from <= missing.to && missing.to < u64::MAX;

@@ -12,7 +12,7 @@ use crate::say;
 use anyhow::{Context, bail, ensure};
 use chart::{Look, Theme};
 use flate2::read::MultiGzDecoder;
-use market::{ChartName, Instrument, Instruments, Message, Timeframe, Venue, binance, decimal, is_symbol};
+use market::{ChartName, Instrument, Instruments, Message, Timeframe, Venue, decimal, is_symbol};
 use shm::prefix::Identity;
 use shm::status::{Counter, StatusReader, StatusWriter};
 use std::collections::BTreeSet;
@@ -56,12 +56,7 @@ pub struct Replay {
 
 /// Replays, and writes what was asked for.
 pub fn run(replay: &Replay) -> anyhow::Result<()> {
-    ensure!(
-        replay.venue == Venue::Binance,
-        "replays of {} are not implemented yet; binance is",
-        replay.venue
-    );
-    let symbols = find_symbols(&replay.files)?;
+    let symbols = find_symbols(replay.venue, &replay.files)?;
     let instruments: Vec<_> = symbols
         .iter()
         .map(|symbol| (Instrument::new(replay.venue, symbol.clone()), replay.timeframes.clone()))
@@ -171,25 +166,28 @@ fn ensure_nothing_forgotten(engine: &Engine, charts: &[ChartPlan]) -> anyhow::Re
     Ok(())
 }
 
-/// The symbols that the files hold trades of. At least one, or the error says what the files hold instead.
-fn find_symbols(files: &[PathBuf]) -> anyhow::Result<BTreeSet<String>> {
+/// The symbols that the files speak of. At least one, or the error says what the files hold instead.
+fn find_symbols(venue: Venue, files: &[PathBuf]) -> anyhow::Result<BTreeSet<String>> {
     let (nothing_known, mut found) = (Instruments::default(), BTreeSet::new());
-    let mut complaint = None;
+    let (mut decoder, mut complaint) = (venue.protocol().decoder(), None);
     for path in files {
         let mut reader = Lines::open(path)?;
         while let Some((number, line)) = reader.next_line()? {
             let (_, frame) = split_stamp(line);
-            match binance::decode(frame, &nothing_known) {
-                Ok(Message::UnknownSymbol(symbol)) if is_symbol(symbol) => {
+            let outcome = decoder.decode(frame, &nothing_known, &mut |message| {
+                if let Message::UnknownSymbol(symbol) = message
+                    && is_symbol(symbol)
+                {
                     // A symbol is ASCII, so nothing is lost.
                     let symbol = String::from_utf8_lossy(symbol);
                     if !found.contains(symbol.as_ref()) {
                         found.insert(symbol.into_owned());
-                        ensure!(found.len() <= 64, "the files hold more than 64 symbols; split them");
                     }
                 }
-                Err(error) if complaint.is_none() => complaint = Some((path, number, error)),
-                _ => {}
+            });
+            ensure!(found.len() <= 64, "the files hold more than 64 symbols; split them");
+            if let (Err(error), None) = (outcome, &complaint) {
+                complaint = Some((path, number, error));
             }
         }
     }

@@ -13,9 +13,11 @@ pub mod binance;
 mod book;
 mod candle;
 pub mod decimal;
+mod doubts;
 pub mod indicator;
 mod instrument;
 pub mod json;
+mod keeper;
 mod message;
 mod profile;
 pub mod protocol;
@@ -30,9 +32,10 @@ pub use candle::{Candle, CandleState, Moment, Ohlc, fold};
 pub use instrument::{
     ChartName, ChartNameError, Instrument, InstrumentId, Instruments, MAX_SYMBOL_BYTES, Venue, is_symbol,
 };
+pub use keeper::Keeper;
 pub use message::{BookChange, BookSide, DecodeError, Kline, Level, Levels, Message, ReadLevels, Scale};
 pub use profile::{Bin, ProfileError, Traded, ValueArea, VolumeProfile};
-pub use sequence::{Integrity, TradeSequence};
+pub use sequence::{Checked, Filled, Hole, Integrity, MAX_HOLES, TradeSequence};
 pub use series::{GRACE_MS, Outcome, Series};
 pub use timeframe::{Timeframe, TimeframeError, civil_date};
 pub use trade::{Quote, Side, Trade};

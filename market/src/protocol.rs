@@ -35,8 +35,14 @@ pub struct Proof {
 pub enum BookProof {
     /// Each carries the numbers of its first and last update; the snapshot comes by REST. (Binance)
     UpdateIds,
-    /// Each carries a checksum of the best ten levels after it; the snapshot comes first on the stream. (Kraken)
-    Checksum(fn(&crate::Book) -> u32),
+    /// Each carries a checksum of the book after it, which is cut to the subscribed depth; the snapshot comes first on
+    /// the stream. (Kraken)
+    Checksum {
+        /// The venue's checksum of a book.
+        checksum: fn(&crate::Book) -> u32,
+        /// The subscribed depth.
+        depth: usize,
+    },
     /// Only the transport proves that none is missing; the snapshot comes first on the stream. (Coinbase)
     Transport,
 }

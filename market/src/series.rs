@@ -5,6 +5,7 @@
 //! its end by [`GRACE_MS`]. A trade for a closed bar amends it and raises its `rev`.
 
 use crate::candle::Ohlc;
+use crate::doubts::Doubts;
 use crate::{Candle, CandleState, Timeframe, Trade};
 use core::ops::Range;
 use std::collections::VecDeque;
@@ -36,8 +37,8 @@ pub struct Series {
     /// The first exchange time seen: spans that began earlier are partial.
     joined_ms: Option<i64>,
     watermark_ms: i64,
-    /// Where life was not proven, for bars not opened yet.
-    gap_ms: Option<Range<i64>>,
+    /// Where trades may be missing.
+    doubts: Doubts,
     /// The oldest bar changed since the last [`Series::take_changes`].
     changed_from: Option<u64>,
 }
@@ -53,7 +54,7 @@ impl Series {
             first_number: 0,
             joined_ms: None,
             watermark_ms: i64::MIN,
-            gap_ms: None,
+            doubts: Doubts::default(),
             changed_from: None,
         }
     }
@@ -166,25 +167,58 @@ impl Series {
         if span_ms.is_empty() {
             return;
         }
-        let timeframe = self.timeframe;
-        let first = self.bars.partition_point(|bar| timeframe.end_ms(bar.open_ms) <= span_ms.start);
-        let last = self.bars.partition_point(|bar| bar.open_ms < span_ms.end);
-        for index in first..last {
-            let bar = &self.bars[index];
-            let end_ms = timeframe.end_ms(bar.open_ms);
-            if bar.state != CandleState::Gap {
-                let closed = end_ms + GRACE_MS < self.watermark_ms || index + 1 < self.bars.len();
+        for index in self.overlapping(&span_ms) {
+            if self.bars[index].state != CandleState::Gap {
                 self.bars[index].doubt(CandleState::Gap);
-                self.bars[index].rev += u32::from(closed);
+                self.bars[index].rev += u32::from(self.is_closed(index));
                 self.touch(index);
             }
         }
-        // Two spans that no bar lies between yet become one: more is doubted then, never less.
-        self.gap_ms = Some(match self.gap_ms.take() {
-            Some(old) => old.start.min(span_ms.start)..old.end.max(span_ms.end),
-            None => span_ms,
-        });
-        self.forget_old_gap();
+        self.doubts.add(span_ms);
+        self.forget_old_doubts();
+    }
+
+    /// Declares that nothing is missing in `span_ms` any more but for `rest`. `span_ms` is one that was marked. Bars
+    /// that are whole now say so.
+    pub fn heal(&mut self, span_ms: &Range<i64>, rest: &[Option<Range<i64>>]) {
+        if !self.doubts.remove(span_ms) {
+            return; // It became one with another span, of which nothing is proven.
+        }
+        rest.iter().flatten().for_each(|span| self.doubts.add(span.clone()));
+        for index in self.overlapping(span_ms) {
+            let bar = &self.bars[index];
+            let (open_ms, end_ms) = (bar.open_ms, self.timeframe.end_ms(bar.open_ms));
+            if bar.state != CandleState::Gap || self.doubts.overlap(open_ms..end_ms) {
+                continue;
+            }
+            let joined_inside = self.joined_ms.is_some_and(|joined| open_ms < joined && joined < end_ms);
+            let before = self.bars.range(..index).rev().find_map(Candle::close);
+            let closed = self.is_closed(index);
+            let bar = &mut self.bars[index];
+            bar.state = match bar.trades {
+                _ if joined_inside => CandleState::Partial,
+                0 => CandleState::Quiet,
+                _ => CandleState::Traded,
+            };
+            if bar.trades == 0 {
+                bar.ohlc = before.map(Ohlc::flat);
+            }
+            bar.rev += u32::from(closed);
+            self.touch(index);
+            self.reflatten(index);
+        }
+    }
+
+    /// The places of the bars that overlap a span.
+    fn overlapping(&self, span_ms: &Range<i64>) -> Range<usize> {
+        let first = self.bars.partition_point(|bar| self.timeframe.end_ms(bar.open_ms) <= span_ms.start);
+        let end = self.bars.partition_point(|bar| bar.open_ms < span_ms.end);
+        first..end.max(first)
+    }
+
+    fn is_closed(&self, index: usize) -> bool {
+        let end_ms = self.timeframe.end_ms(self.bars[index].open_ms);
+        end_ms + GRACE_MS < self.watermark_ms || index + 1 < self.bars.len()
     }
 
     /// The watermark past which the newest bar counts as closed.
@@ -261,7 +295,7 @@ impl Series {
             bar.doubt(CandleState::Partial);
         }
         let end_ms = self.timeframe.end_ms(bar.open_ms);
-        if self.gap_ms.as_ref().is_some_and(|gap| bar.open_ms < gap.end && gap.start < end_ms) {
+        if self.doubts.overlap(bar.open_ms..end_ms) {
             bar.doubt(CandleState::Gap);
         }
         if self.bars.len() == self.capacity {
@@ -270,15 +304,13 @@ impl Series {
         }
         self.bars.push_back(bar);
         self.touch(self.bars.len() - 1);
-        self.forget_old_gap();
+        self.forget_old_doubts();
     }
 
-    /// A gap that ends within the bars already opened concerns no later bar.
-    fn forget_old_gap(&mut self) {
-        let Some(last) = self.bars.back() else { return };
-        let end_ms = self.timeframe.end_ms(last.open_ms);
-        if self.gap_ms.as_ref().is_some_and(|gap| gap.end <= end_ms) {
-            self.gap_ms = None;
+    /// What ends before the oldest bar kept concerns no bar.
+    fn forget_old_doubts(&mut self) {
+        if let Some(first) = self.bars.front() {
+            self.doubts.forget_before(first.open_ms);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Candles as properties, and against a venue's own.
 
 use market::{
-    Candle, CandleState, Ohlc, Outcome, Series, Side, Timeframe, Trade, TradeSequence, decimal, fold,
+    Candle, CandleState, Checked, Integrity, Ohlc, Outcome, Series, Side, Timeframe, Trade, TradeSequence,
+    decimal, fold,
 };
 use proptest::prelude::*;
 use std::io::Read;
@@ -170,9 +171,110 @@ fn a_leap_in_time_is_bounded_by_the_capacity() {
 fn trade_numbers_prove_gaps_and_duplicates() {
     use market::Integrity::*;
     let mut sequence = TradeSequence::default();
-    let verdicts: Vec<_> =
-        [5, 6, 6, 9, 8, 10].into_iter().map(|id| sequence.check(&trade(id, 0, 1, 1))).collect();
-    assert_eq!(verdicts, [Unverifiable, Ok, Duplicate, Gap { from: 7, to: 8 }, Duplicate, Ok]);
+    let mut check = |id, ms| sequence.check(&trade(id, ms, 1, 1), 0..1, 0);
+    let newest = [(5, Unverifiable), (6, Ok), (6, Duplicate), (9, Gap { from: 7, to: 8 }), (10, Ok)];
+    for (id, integrity) in newest {
+        assert_eq!(check(id, 0), Checked::Newest(integrity), "{id}");
+    }
+    assert!(matches!(check(8, 0), Checked::Fills(_)), "it came late, and was missing");
+    assert_eq!(check(8, 0), Checked::Newest(Duplicate));
+    assert_eq!(check(5, 0), Checked::Newest(Duplicate));
+    assert_eq!(sequence.holes().iter().map(|hole| (hole.from, hole.to)).collect::<Vec<_>>(), [(7, 7)]);
+    assert_eq!((sequence.give_up(1, 6), sequence.give_up(1, 7), sequence.holes().len()), (0, 1, 0));
+}
+
+/// One message alone neither leaps far ahead nor counts anew.
+#[test]
+fn strange_numbers_are_believed_when_another_one_agrees() {
+    use market::Integrity::*;
+    let mut sequence = TradeSequence::default();
+    let mut check = |id, ms| match sequence.check(&trade(id, ms, 1, 1), ms..ms + 1, 0) {
+        Checked::Newest(integrity) => integrity,
+        Checked::Fills(_) => panic!("nothing is missing"),
+    };
+    assert_eq!((check(1_000, 0), check(1_001, 10)), (Unverifiable, Ok));
+    assert_eq!((check(9_000_000_000, 20), check(1_002, 30)), (Corrupt, Ok), "a wrong digit");
+    assert_eq!((check(7, 9_000), check(1_003, 9_010)), (Corrupt, Ok), "another one");
+    assert_eq!((check(1, 20_000), check(2, 20_010), check(3, 20_020)), (Corrupt, Unverifiable, Ok), "anew");
+    assert_eq!((check(1, 20_030), check(2, 20_030)), (Duplicate, Duplicate), "late is not anew");
+}
+
+#[test]
+fn what_the_venue_says_was_traded_is_missing_until_it_comes() {
+    use market::Integrity::*;
+    let mut sequence = TradeSequence::default();
+    assert_eq!(sequence.claim(5, 0..1, 0), Unverifiable);
+    sequence.check(&trade(5, 0, 1, 1), 0..1, 0);
+    assert_eq!(sequence.claim(5, 0..1, 0), Ok);
+    assert_eq!(sequence.claim(8, 0..1, 0), Gap { from: 6, to: 8 });
+    assert_eq!(sequence.check(&trade(9, 0, 1, 1), 0..1, 0), Checked::Newest(Ok));
+    assert!(matches!(sequence.check(&trade(7, 0, 1, 1), 0..1, 0), Checked::Fills(_)));
+    assert_eq!(sequence.holes().len(), 2);
+    assert_eq!(sequence.claim(u64::MAX - 1, 0..1, 0), Corrupt);
+}
+
+/// Takes trades as a feed does: numbers decide what is missing, and what heals it.
+fn take(sequence: &mut TradeSequence, all: &mut [Series], last_ms: &mut i64, trade: &Trade) {
+    let missing_ms = *last_ms..trade.time_ms + 1;
+    match sequence.check(trade, missing_ms.clone(), 0) {
+        Checked::Newest(Integrity::Duplicate | Integrity::Corrupt) => return,
+        Checked::Newest(Integrity::Gap { .. }) => {
+            all.iter_mut().for_each(|series| series.mark_gap(missing_ms.clone()))
+        }
+        Checked::Newest(_) => {}
+        Checked::Fills(filled) => {
+            for series in all {
+                series.trade(trade);
+                series.heal(&filled.span_ms, &filled.rest);
+            }
+            return;
+        }
+    }
+    *last_ms = trade.time_ms.max(*last_ms);
+    all.iter_mut().for_each(|series| _ = series.trade(trade));
+}
+
+proptest! {
+    /// Trades that come late, in whatever order, or not at all: once all are there the candles are as if nothing had
+    /// been lost; until then every bar that differs is a gap.
+    #[test]
+    fn what_was_missing_heals(
+        steps in prop::collection::vec((0..700i64, 1..50i64, 1..9i64), 2..150),
+        lost in prop::collection::vec(any::<bool>(), 150),
+        order in any::<u64>(),
+        never in 0..4usize,
+    ) {
+        let mut now_ms = 1_000_000;
+        let trades: Vec<_> = steps.iter().enumerate().map(|(i, (step, price, qty))| {
+            now_ms += step;
+            trade(i as u64 + 1, now_ms, *price, *qty)
+        }).collect();
+        let timeframes = [Timeframe::S1, Timeframe::M1];
+        let make = || timeframes.map(|timeframe| Series::new(timeframe, CAPACITY));
+        let (mut whole, mut holed) = (make(), make());
+        let (mut sequence, mut last_ms) = (TradeSequence::default(), i64::MIN);
+        // The first and the last always come: what lies beyond them nobody can miss.
+        let is_lost = |i: usize| lost[i] && i > 0 && i + 1 < trades.len();
+        for (i, trade) in trades.iter().enumerate() {
+            whole.iter_mut().for_each(|series| _ = series.trade(trade));
+            if !is_lost(i) {
+                take(&mut sequence, &mut holed, &mut last_ms, trade);
+            }
+        }
+        let mut late: Vec<_> = (0..trades.len()).filter(|i| is_lost(*i)).collect();
+        late.sort_by_key(|i| (*i as u64).wrapping_mul(order | 1));
+        for i in late.iter().skip(never) {
+            take(&mut sequence, &mut holed, &mut last_ms, &trades[*i]);
+        }
+        let all_came = late.len() <= 64 && never == 0 || late.is_empty();
+        for (whole, holed) in whole.iter().zip(&holed) {
+            prop_assert_eq!(whole.bars().len(), holed.bars().len());
+            for (whole, holed) in whole.bars().zip(holed.bars()) {
+                let same = Candle { rev: 0, ..*whole } == Candle { rev: 0, ..*holed };
+                prop_assert!(same || (!all_came && holed.state == CandleState::Gap), "{:?} {:?}", whole, holed);
+            }
+        }
+    }
 }
 
 /// Kraken computed 721 one-minute candles from the trades that we hold: ours must be the same.
@@ -198,8 +300,8 @@ fn kraken_trades_give_krakens_own_candles() {
             qty: number(&row[1]),
             taker: if row[3] == "b" { Side::Buy } else { Side::Sell },
         };
-        let verdict = sequence.check(&trade);
-        assert!(matches!(verdict, market::Integrity::Ok | market::Integrity::Unverifiable));
+        let verdict = sequence.check(&trade, trade.time_ms..trade.time_ms, 0);
+        assert!(matches!(verdict, Checked::Newest(Integrity::Ok | Integrity::Unverifiable)));
         series.trade(&trade);
     }
 

@@ -31,7 +31,7 @@ pub mod status;
 pub const ABI_MAJOR: u64 = 3;
 
 /// Rises when fields are added behind the existing ones.
-pub const ABI_MINOR: u64 = 0;
+pub const ABI_MINOR: u64 = 1;
 
 /// Follows from every record's fields, their types and their order. Two builds of one version must agree in it.
 pub const LAYOUT_HASH: u64 = prefix::hash(&[
@@ -42,6 +42,7 @@ pub const LAYOUT_HASH: u64 = prefix::hash(&[
     market::MarketHeader::DEFINITION,
     market::InstrumentEntry::DEFINITION,
     market::QuoteRecord::DEFINITION,
+    market::StreamState::DEFINITION,
     market::SeriesEntry::DEFINITION,
     market::SeriesState::DEFINITION,
     market::TickRecord::DEFINITION,

@@ -8,6 +8,7 @@
 //! | 32 | how many ticks were ever written |
 //! | 48 | state: [`STATE_CURRENT`] or [`STATE_RETIRED`] |
 //! | `instruments_at` + 32·i | [`InstrumentEntry`]; 16 words in: sequence word, then [`QuoteRecord`] |
+//! | `streams_at` + 16·(3·i + k) | [`StreamState`] of stream k of instrument i: 0 trades, 1 book, 2 quotes |
 //! | `series_at` + 16·s | [`SeriesEntry`]; 4 words in: sequence word, then [`SeriesState`] |
 //! | `ticks_at` + 8·(n % `tick_capacity`) | sequence word `2n + 2`, then [`TickRecord`] number `n` |
 //! | `candles_at` of the series + 24·(n % `candle_capacity`) | sequence word, then [`CandleRecord`] number `n` |
@@ -32,6 +33,9 @@ const STATE: usize = 48;
 const FIRST_ENTRY: usize = 64;
 const INSTRUMENT_WORDS: usize = 32;
 const QUOTE: usize = 16;
+/// How many streams an instrument has: see [`StreamKind`].
+const STREAMS: usize = StreamKind::ALL.len();
+const STREAM_WORDS: usize = 16;
 const SERIES_WORDS: usize = 16;
 const SERIES_STATE: usize = 4;
 const TICK_WORDS: usize = 8;
@@ -42,6 +46,8 @@ pub const PLACES: &[(&str, usize)] = &[
     ("state", STATE),
     ("words of an instrument", INSTRUMENT_WORDS),
     ("sequence of the quote in it", QUOTE),
+    ("streams of an instrument", STREAMS),
+    ("words of a stream", STREAM_WORDS),
     ("words of a series", SERIES_WORDS),
     ("sequence of the state in it", SERIES_STATE),
     ("words of a tick", TICK_WORDS),
@@ -71,6 +77,8 @@ record! {
         pub candle_capacity: u64,
         /// Size of the segment's memory pages: 2 MiB or 4 KiB.
         pub page_bytes: u64,
+        /// Word at which the first stream of the first instrument stands. Since 3.1.
+        pub streams_at: u64,
     }
 }
 
@@ -102,6 +110,60 @@ record! {
         /// The venue's number of the book update.
         pub update_id: u64,
         /// When it was received, CLOCK_MONOTONIC.
+        pub receive_ns: u64,
+    }
+}
+
+/// A stream of an instrument. Each is proven by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Trades.
+    Trades,
+    /// Changes of the book.
+    Book,
+    /// The best bid and ask.
+    Quotes,
+}
+
+impl StreamKind {
+    /// All of them, in the order of the segment.
+    pub const ALL: [Self; 3] = [Self::Trades, Self::Book, Self::Quotes];
+
+    /// The name that reports use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trades => "trades",
+            Self::Book => "book",
+            Self::Quotes => "quotes",
+        }
+    }
+}
+
+record! {
+    /// How a stream goes. Each word changes by itself: they are counters, and read one by one.
+    #[derive(Default)]
+    pub struct StreamState {
+        /// Messages that came.
+        pub messages: u64,
+        /// Messages that were proven to follow what was there before.
+        pub ok: u64,
+        /// Messages before which others are missing.
+        pub gaps: u64,
+        /// How many trades or updates those were.
+        pub missing: u64,
+        /// How many of them came later, or were fetched.
+        pub repaired: u64,
+        /// Messages that contradict what was known.
+        pub corrupt: u64,
+        /// Messages of which nothing can be proven.
+        pub unverifiable: u64,
+        /// Messages that had come already, perhaps over another connection.
+        pub duplicates: u64,
+        /// Times that it was silent while other streams were not.
+        pub silences: u64,
+        /// 0 nothing came yet, 1 proven, 2 in doubt, 3 silent.
+        pub condition: u64,
+        /// When the latest message was received, CLOCK_MONOTONIC.
         pub receive_ns: u64,
     }
 }
@@ -217,7 +279,7 @@ impl CandleRecord {
 
 const _: () = assert!(MarketHeader::WORDS <= TICK_COUNT);
 const _: () = assert!(InstrumentEntry::WORDS <= QUOTE && QUOTE + 1 + QuoteRecord::WORDS <= INSTRUMENT_WORDS);
-const _: () = assert!(SeriesEntry::WORDS <= SERIES_STATE);
+const _: () = assert!(StreamState::WORDS <= STREAM_WORDS && SeriesEntry::WORDS <= SERIES_STATE);
 const _: () = assert!(SERIES_STATE + 1 + SeriesState::WORDS <= SERIES_WORDS);
 const _: () = assert!(1 + TickRecord::WORDS == TICK_WORDS && CandleRecord::WORDS < CANDLE_WORDS);
 
@@ -286,7 +348,8 @@ impl MarketWriter {
                 return Err(ShmError::Limit { what, value, limit: "1 to 16777216" });
             }
         }
-        let series_at = FIRST_ENTRY + plan.instruments.len() * INSTRUMENT_WORDS;
+        let streams_at = FIRST_ENTRY + plan.instruments.len() * INSTRUMENT_WORDS;
+        let series_at = streams_at + plan.instruments.len() * STREAMS * STREAM_WORDS;
         let ticks_at = series_at + plan.series.len() * SERIES_WORDS;
         let candles_at = ticks_at + plan.tick_capacity * TICK_WORDS;
         let series_words = plan.candle_capacity * CANDLE_WORDS;
@@ -302,6 +365,7 @@ impl MarketWriter {
             tick_capacity: plan.tick_capacity as u64,
             candle_capacity: plan.candle_capacity as u64,
             page_bytes: segment.page_bytes() as u64,
+            streams_at: streams_at as u64,
         };
         let words = segment.words();
         words.store(0, &header.to_words());
@@ -348,6 +412,12 @@ impl MarketWriter {
         let words = self.segment.words();
         let even = words.word(at).load(Relaxed) + 2;
         words.write_sequenced(at, even, &quote.to_words());
+    }
+
+    /// Replaces what is said of a stream of the instrument at `place`.
+    pub fn stream(&mut self, place: usize, kind: StreamKind, state: &StreamState) {
+        let at = self.header.streams_at as usize + (place * STREAMS + kind as usize) * STREAM_WORDS;
+        self.segment.words().store(at, &state.to_words());
     }
 
     /// Replaces a candle of the series at `place`. It counts from the next [`MarketWriter::commit`] on.
@@ -408,6 +478,7 @@ impl MarketReader {
         let header = MarketHeader::from_words(&words.array(0));
         if !words.holds(header.instruments_at, header.instruments, INSTRUMENT_WORDS)
             || !words.holds(header.series_at, header.series, SERIES_WORDS)
+            || !words.holds(header.streams_at, header.instruments, STREAMS * STREAM_WORDS)
             || !words.holds(header.ticks_at, header.tick_capacity, TICK_WORDS)
             || header.tick_capacity.min(header.candle_capacity) == 0
         {
@@ -467,6 +538,12 @@ impl MarketReader {
     pub fn quote(&self, place: usize) -> Option<QuoteRecord> {
         let at = self.header.instruments_at as usize + place * INSTRUMENT_WORDS + QUOTE;
         self.settled(at).map(|(_, words)| QuoteRecord::from_words(&words))
+    }
+
+    /// How a stream of the instrument at `place` goes.
+    pub fn stream(&self, place: usize, kind: StreamKind) -> StreamState {
+        let at = self.header.streams_at as usize + (place * STREAMS + kind as usize) * STREAM_WORDS;
+        StreamState::from_words(&self.view.words().array(at))
     }
 
     /// The candle `number` of the series at `place`. `None` if it was never written or is written over.

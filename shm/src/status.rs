@@ -251,6 +251,20 @@ named! {
         Adjustments = "adjustments",
         /// Adjustments that were refused: out of range, or too many.
         AdjustmentsRefused = "adjustments_refused",
+        /// Messages before which others are missing, over all streams.
+        Gaps = "gaps",
+        /// Messages that contradict what was known.
+        Corrupt = "corrupt",
+        /// Messages of which nothing can be proven.
+        Unverifiable = "unverifiable",
+        /// Missing trades that came later, or were fetched.
+        RepairedTrades = "repaired_trades",
+        /// Missing trades that nobody can give.
+        LostTrades = "lost_trades",
+        /// Times that one stream was silent while others were not.
+        SilentStreams = "silent_streams",
+        /// Snapshots of books that were fetched and joined.
+        BookSnapshots = "book_snapshots",
     }
 }
 

@@ -8,7 +8,8 @@ use shm::control::{Reply, Request};
 use shm::frame::{FrameHeader, FrameInfo};
 use shm::lease::LeaseHeader;
 use shm::market::{
-    CandleRecord, InstrumentEntry, MarketHeader, QuoteRecord, SeriesEntry, SeriesState, TickRecord,
+    CandleRecord, InstrumentEntry, MarketHeader, QuoteRecord, SeriesEntry, SeriesState, StreamState,
+    TickRecord,
 };
 use shm::prefix::Prefix;
 use shm::status::{
@@ -43,6 +44,7 @@ fn the_layout_is_the_one_that_readers_know() {
         MarketHeader,
         InstrumentEntry,
         QuoteRecord,
+        StreamState,
         SeriesEntry,
         SeriesState
     );

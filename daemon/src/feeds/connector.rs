@@ -4,7 +4,6 @@ use super::Source;
 use super::gate::Gates;
 use super::lines::{Ended, Lines};
 use super::repairs::Repairs;
-use crate::engine::Want;
 use crate::ingest::connect::connect;
 use crate::ingest::{Established, Event, Order, Remote};
 use anyhow::Context;
@@ -149,9 +148,6 @@ impl Connector {
                 }
             }
             Event::Rollover { feed, line } => self.replace(feed, line, "the server is about to shut down"),
-            Event::Want(Want::Reconnect { feed, line }) => {
-                self.replace(feed, line, "what it brings is not to be believed");
-            }
             Event::Want(want) => {
                 let sources: Vec<_> = self.feeds.iter().map(|feed| &feed.source).collect();
                 self.repairs.want(want, &sources, now);

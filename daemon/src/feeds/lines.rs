@@ -10,11 +10,10 @@
 //! - After a failure or a break a seat waits, ever longer. A connection that asks for a successor right after it was
 //!   made is a failure too.
 
+use crate::engine::MAX_LINES;
 use crate::ingest::connect::Backoff;
 use std::time::{Duration, Instant};
 
-/// How many connections of a feed there can be at a time: two seats, and a successor for each.
-pub(super) const LINES: usize = 4;
 /// How long a connection goes on beside its successor.
 pub(super) const OVERLAP: Duration = Duration::from_secs(5);
 
@@ -24,7 +23,7 @@ pub(super) struct Lines {
     seats: Vec<Seat>,
     /// Connections with a successor, and when they are to end; none once that was ordered.
     leaving: Vec<(usize, Option<Instant>)>,
-    in_use: [bool; LINES],
+    in_use: [bool; MAX_LINES],
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +55,7 @@ pub(super) enum Ended {
 impl Lines {
     pub(super) fn new(seats: usize) -> Self {
         let seats = (0..seats).map(|_| Seat::default()).collect();
-        Self { seats, leaving: Vec::new(), in_use: [false; LINES] }
+        Self { seats, leaving: Vec::new(), in_use: [false; MAX_LINES] }
     }
 
     /// Goes on with the connections of `old`. If they are not what is wanted any more, each gets a successor.

@@ -148,6 +148,8 @@ impl HotLoop {
             if receive_ns >= self.next_check_ns {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
                 self.check_silence(receive_ns);
+                self.engine.tick(receive_ns);
+                self.ask()?;
                 if matches!(&self.drawing, Drawing::Here(renderer) if renderer.has_news()) {
                     self.draw()?; // A second of a countdown has passed.
                     self.pulse.beat(Phase::Wait, receive_ns);
