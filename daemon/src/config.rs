@@ -159,9 +159,11 @@ impl Config {
     /// The decimal places of a source's prices.
     pub fn price_digits(&self, source: &Source) -> u8 {
         let brings = |feed: &&Feed| feed.venue == source.venue && feed.symbols.contains(&source.symbol);
-        let [price, _] = self.feeds.iter().find(brings).map_or(crate::metadata::USUAL, |feed| {
-            self.digits.of(feed, &source.symbol)
-        });
+        let [price, _] = self
+            .feeds
+            .iter()
+            .find(brings)
+            .map_or(crate::metadata::USUAL, |feed| self.digits.of(feed, &source.symbol));
         price
     }
 

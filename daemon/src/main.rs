@@ -160,7 +160,9 @@ fn main() -> ExitCode {
 /// Logs go to standard error. `RUST_LOG` chooses what; without it, what happens to connections and what is wrong.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,chartd::service=info,chartd::feeds=info")
+        tracing_subscriber::EnvFilter::new(
+            "warn,chartd::service=info,chartd::feeds=info,chartd::metadata=info",
+        )
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)

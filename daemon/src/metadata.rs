@@ -145,7 +145,12 @@ async fn ask(venue: Venue, client: RestClient, symbols: Vec<String>) -> Told {
 
 /// Asks for all symbols at once. Where the venue refuses that, for one that it does not know perhaps, halves are asked
 /// for, until it is found.
-async fn fetch(venue: Venue, client: &RestClient, symbols: Vec<String>, told: &mut Told) -> Result<(), String> {
+async fn fetch(
+    venue: Venue,
+    client: &RestClient,
+    symbols: Vec<String>,
+    told: &mut Told,
+) -> Result<(), String> {
     let protocol = venue.protocol();
     let mut parts = vec![symbols];
     while let Some(mut part) = parts.pop() {

@@ -245,7 +245,8 @@ impl Planner {
 
     /// When there is something to do next, if nothing happens before.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let messages = |(feed, _): &Key| self.messages.get(feed).filter(|messages| !messages.waiting.is_empty());
+        let messages =
+            |(feed, _): &Key| self.messages.get(feed).filter(|messages| !messages.waiting.is_empty());
         let waiting = self.messages.values().filter(|messages| !messages.waiting.is_empty());
         let said = self.instruments.iter().filter_map(|(key, repair)| {
             // What cannot be said yet is looked at again when there is room for it.
@@ -265,7 +266,9 @@ impl Planner {
         }
         for mut order in orders {
             let key = match &mut order {
-                Order::Book { feed, instrument, .. } | Order::Trades { feed, instrument, .. } => (feed, instrument),
+                Order::Book { feed, instrument, .. } | Order::Trades { feed, instrument, .. } => {
+                    (feed, instrument)
+                }
                 _ => continue,
             };
             let Some(new) = place((*key.0, *key.1)) else { continue };

@@ -293,7 +293,10 @@ mod tests {
             assert_eq!(client.get("/a?b=%22c%22").await.unwrap(), b"[1]");
             let refused = client.get("/").await.unwrap_err();
             assert!(refused.is_refusal());
-            assert!(refused.to_string().ends_with("answered 400: {\"msg\":\"Invalid symbol.\"}"), "{refused}");
+            assert!(
+                refused.to_string().ends_with("answered 400: {\"msg\":\"Invalid symbol.\"}"),
+                "{refused}"
+            );
             assert!(client.get("/").await.unwrap_err().is_refusal(), "nothing is followed");
             assert_eq!(client.get("/").await.unwrap(), b"[]");
             for _ in 0..3 {
@@ -338,7 +341,9 @@ mod tests {
             assert_eq!(client.get("/").await.unwrap(), b"[]");
             assert_eq!(asked.await.unwrap().len(), 2, "it was asked while it was busy");
             let mut headers = HeaderMap::new();
-            for (text, expected) in [("7", Some(7)), ("soon", None), ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0))] {
+            for (text, expected) in
+                [("7", Some(7)), ("soon", None), ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0))]
+            {
                 headers.insert(RETRY_AFTER, text.parse().unwrap());
                 assert_eq!(pause(&headers), expected.map(Duration::from_secs), "{text}");
             }

@@ -59,7 +59,12 @@ impl Repairs {
         Some(finished.map(Answered).context("a request panicked"))
     }
 
-    pub(super) fn take(&mut self, Answered((key, what, answer)): Answered, sources: &[&Source], now: Instant) {
+    pub(super) fn take(
+        &mut self,
+        Answered((key, what, answer)): Answered,
+        sources: &[&Source],
+        now: Instant,
+    ) {
         let answer = answer.as_deref().map_err(|failure| Failure {
             why: failure.to_string(),
             is_refusal: failure.is_refusal(),

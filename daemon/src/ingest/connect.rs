@@ -394,9 +394,17 @@ mod tests {
         assert_eq!(endpoint("wss://host"), Ok(expected(true, "host", 443, "")));
         assert_eq!(endpoint("ws://[::1]:80").unwrap().address.authority(), "[::1]");
         assert_eq!(endpoint("ws://host:81").unwrap().address.authority(), "host:81");
-        for bad in
-            ["http://x", "ws://", "ws://x:y", "ws://x:99999", "ws://x:0", "ws://a b", "ws://[::1", "ws://[x]", "ws"]
-        {
+        for bad in [
+            "http://x",
+            "ws://",
+            "ws://x:y",
+            "ws://x:99999",
+            "ws://x:0",
+            "ws://a b",
+            "ws://[::1",
+            "ws://[x]",
+            "ws",
+        ] {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
     }

@@ -249,9 +249,7 @@ impl Remote {
             }
             let bell = match self.bell.take() {
                 Some(bell) => self.bell.insert(bell),
-                None => {
-                    self.bell.insert(watched(self.shared.bell.as_fd().try_clone_to_owned()?)?)
-                }
+                None => self.bell.insert(watched(self.shared.bell.as_fd().try_clone_to_owned()?)?),
             };
             // Malformed frames ring nothing: they are found by looking.
             tokio::select! {

@@ -78,8 +78,7 @@ impl Hole {
             self.idle_pages = 0;
             self.wait = Wait::until(now);
         }
-        let is_final =
-            self.left.is_empty() || self.idle_pages >= MAX_IDLE_PAGES || self.pages >= MAX_PAGES;
+        let is_final = self.left.is_empty() || self.idle_pages >= MAX_IDLE_PAGES || self.pages >= MAX_PAGES;
         Progress { trades, is_final }
     }
 

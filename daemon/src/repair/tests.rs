@@ -184,7 +184,9 @@ impl Bench {
     fn order(&mut self) -> Option<String> {
         Some(match self.with(|planner, facts, now| planner.next_order(facts, now))? {
             Order::Say { line: None, text, .. } => text,
-            Order::Book { instrument, snapshot, .. } => format!("book {} of {}", snapshot.last_id, instrument.0),
+            Order::Book { instrument, snapshot, .. } => {
+                format!("book {} of {}", snapshot.last_id, instrument.0)
+            }
             Order::Trades { trades, is_final, missing, .. } => {
                 let ids: Vec<_> = trades.iter().map(|trade| trade.first_id).collect();
                 format!("{ids:?} of {}-{}{}", missing.from, missing.to, if is_final { ", final" } else { "" })
@@ -252,7 +254,12 @@ fn what_fails_is_tried_with_growing_pauses_and_then_no_more() {
     assert_eq!(bench.wait(), Some(120_000));
     // A refusal is the last word, and what brings nothing new is nearly.
     let request = bench.request().unwrap();
-    assert!(bench.answer(&request, "no key").unwrap().ends_with("2 trades stay missing: the venue refused: no key"));
+    assert!(
+        bench
+            .answer(&request, "no key")
+            .unwrap()
+            .ends_with("2 trades stay missing: the venue refused: no key")
+    );
     assert_eq!(bench.order().unwrap(), "[] of 1-2, final");
     bench.want(want_trades(5, 9));
     let mut pages = 0;

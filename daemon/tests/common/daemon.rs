@@ -26,7 +26,7 @@ pub(crate) struct Feed<'a> {
 pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// Waits until `done`, and panics with what `what` tells if it never is.
@@ -42,12 +42,21 @@ impl Daemon {
     /// Starts a daemon with these feeds and a chart of one-second bars for each. `None` where io_uring is forbidden.
     pub(crate) fn start(feeds: &[Feed]) -> Option<Self> {
         let folder = TempDir::new().unwrap();
+        let cache = folder.path().join("cache");
+        Self::start_with(&configuration(feeds), folder, &cache)
+    }
+
+    /// Starts a daemon with these feeds and charts. What it caches lies in `cache`.
+    pub(crate) fn start_with(feeds: &str, folder: TempDir, cache: &Path) -> Option<Self> {
         let config = folder.path().join("chartd.toml");
-        fs::write(&config, configuration(feeds, &socket_in(&folder))).unwrap();
+        let socket = socket_in(&folder);
+        let general = format!("socket = {socket:?}\n[realtime]\npriority = 0\nlock_memory = false\n");
+        fs::write(&config, general + feeds).unwrap();
         let log = fs::File::create(log_in(&folder)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_chartd"))
             .args(["run".as_ref(), "--config".as_ref(), config.as_os_str()])
             .env_remove("RUST_LOG")
+            .env("CACHE_DIRECTORY", cache)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -144,8 +153,8 @@ fn log_in(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-fn configuration(feeds: &[Feed], socket: &Path) -> String {
-    let mut text = format!("socket = {socket:?}\n[realtime]\npriority = 0\nlock_memory = false\n");
+fn configuration(feeds: &[Feed]) -> String {
+    let mut text = String::new();
     for Feed { symbol, url, ca_file } in feeds {
         text += &format!("[[feed]]\nvenue = \"binance\"\nurl = \"{url}\"\nsymbols = [\"{symbol}\"]\n");
         if let Some(path) = ca_file {
