@@ -212,7 +212,7 @@ mod tests {
             assert!(!finding.found.is_empty(), "{finding:?}");
         }
         let pages = found.iter().find(|finding| finding.what == "2 MiB pages").unwrap();
-        // Six slots of 256 MiB, the market data, and what is received to.
+        // Six slots of 256 MiB, the market data, and two pages of receive buffers.
         assert!(pages.found.contains("about 771 needed"), "{pages:?}");
         assert!(found.iter().any(|finding| finding.what == "/dev/cpu_dma_latency"));
     }

@@ -254,7 +254,8 @@ fn texts_are_said_as_masked_messages() {
     let (ours, mut server) = connected();
     hot.take(ours, web_socket(), PATIENT);
     let long = "x".repeat(TEXT_BYTES);
-    for text in ["", r#"{"op":"ping"}"#, "κόσμε", &long] {
+    let edges = [125, 126, 127].map(|len| &long[..len]);
+    for text in ["", r#"{"op":"ping"}"#, "κόσμε", &long].into_iter().chain(edges) {
         assert!(hot.say(0, text));
         assert_eq!(next_frame(&mut server), (1, text.as_bytes().to_vec()));
     }
@@ -264,6 +265,12 @@ fn texts_are_said_as_masked_messages() {
     assert!(hot.say(0, "later"));
     hot.go_on(handover);
     assert_eq!(next_frame(&mut server), (1, b"later".to_vec()));
+    for _ in 0..30 {
+        assert!(hot.say(0, "just before"));
+        let handover = hot.stop();
+        hot.go_on(handover);
+        assert_eq!(next_frame(&mut server), (1, b"just before".to_vec()));
+    }
 }
 
 /// A server that reads nothing is left once too much would wait for it; memory does not grow with what is said.
