@@ -231,6 +231,10 @@ fn connections_are_closed_and_reset() {
     let error = std::iter::repeat_with(|| client.read()).find_map(Result::err).unwrap();
     let Error::Io(error) = error else { panic!("{error}") };
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let mut second = open(tcp(&sim), "/ws/btcusdt@bookTicker");
+    assert!(std::iter::repeat_with(|| second.read()).find_map(Result::err).is_some());
+    let connections: Vec<u64> = sim.injected().iter().map(|injected| injected.connection).collect();
+    assert_eq!(connections, [1, 2], "sessions are numbered");
     // Without TLS there are no records to halve.
     drop(sim);
     let sim = start(Faults::none().with(Fault::HalfRecord, 6_000.0), |_| {});
