@@ -114,6 +114,7 @@ impl Hot {
         loop {
             match self.remote.try_event() {
                 Some(Event::Closed { feed: 0, reason, .. }) => return reason,
+                Some(Event::Want(_)) => {} // Of a book, which nobody fetches here.
                 Some(other) => panic!("{other:?}"),
                 None => assert!(started.elapsed() < Duration::from_secs(20), "it does not end"),
             }
