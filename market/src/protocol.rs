@@ -26,6 +26,8 @@ pub trait Protocol: Session + Rest + Sync {
 pub struct Proof {
     /// Whether an instrument's trades are numbered without holes.
     pub trades_are_numbered: bool,
+    /// Whether a subscription begins with a past trade, which proves that none was lost before the first new one.
+    pub begins_with_past: bool,
     /// How changes of the book follow one another.
     pub book: BookProof,
 }

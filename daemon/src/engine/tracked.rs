@@ -7,7 +7,7 @@ use super::bars::LiveSeries;
 use super::books::Books;
 use super::stream::Stream;
 use super::{Output, Want};
-use market::protocol::{Missing, Protocol};
+use market::protocol::{Missing, Proof, Protocol};
 use market::{
     Checked, Filled, GRACE_MS, InstrumentId, Integrity, Kline, Outcome, Scale, Trade, TradeSequence,
 };
@@ -27,8 +27,7 @@ const CLAIM_NS: u64 = 1_000_000_000;
 pub(super) struct Tracked {
     /// Its place in the market segment.
     place: usize,
-    /// Whether the numbers of its trades have no holes.
-    is_numbered: bool,
+    proof: Proof,
     sequence: TradeSequence,
     last_trade_ms: i64,
     /// Set while it is not proven that no trade was lost.
@@ -52,7 +51,7 @@ impl Tracked {
     pub(super) fn new(place: usize, scale: Scale, series: Vec<LiveSeries>, protocol: &dyn Protocol) -> Self {
         Self {
             place,
-            is_numbered: protocol.proof().trades_are_numbered,
+            proof: protocol.proof(),
             sequence: TradeSequence::default(),
             last_trade_ms: i64::MIN,
             doubt: None,
@@ -106,13 +105,13 @@ impl Tracked {
             Integrity::Ok | Integrity::Unverifiable => {}
         }
         let is_first = self.last_trade_ms == i64::MIN;
-        let proves = integrity == Integrity::Ok && (self.is_numbered || self.doubt.is_none());
+        let proves = integrity == Integrity::Ok && (self.proof.trades_are_numbered || self.doubt.is_none());
         let is_missed = !proves && (!is_first || self.doubt.is_some());
         // Numbers that go on where they stopped prove that nothing was lost.
         self.doubt = None;
         self.last_trade_ms = self.last_trade_ms.max(trade.time_ms);
-        if is_first && self.is_numbered {
-            // What came before it is not known, and whatever follows it by number is.
+        if is_first && (is_past || self.proof.begins_with_past) {
+            // What came before it is not known, however long the feed lives; what follows it by number is.
             self.series.iter_mut().for_each(|live| live.bars.join(trade.time_ms + 1));
         }
         if is_past && is_first {
@@ -126,7 +125,7 @@ impl Tracked {
 
     /// What the trade's number proves. Where numbers have holes, the order of the transport is all there is.
     fn check(&mut self, trade: &Trade, missing_ms: Range<i64>, output: &Output) -> Checked {
-        if self.is_numbered {
+        if self.proof.trades_are_numbered {
             return self.sequence.check(trade, missing_ms, output.receive_ns);
         }
         Checked::Newest(Integrity::Ok)

@@ -30,7 +30,7 @@ impl Protocol for Binance {
     }
 
     fn proof(&self) -> Proof {
-        Proof { trades_are_numbered: true, book: BookProof::UpdateIds }
+        Proof { trades_are_numbered: true, begins_with_past: false, book: BookProof::UpdateIds }
     }
 }
 

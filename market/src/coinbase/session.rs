@@ -20,7 +20,7 @@ impl Protocol for Coinbase {
     }
 
     fn proof(&self) -> Proof {
-        Proof { trades_are_numbered: true, book: BookProof::Transport }
+        Proof { trades_are_numbered: true, begins_with_past: true, book: BookProof::Transport }
     }
 }
 

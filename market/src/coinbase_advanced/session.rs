@@ -19,7 +19,7 @@ impl Protocol for CoinbaseAdvanced {
     }
 
     fn proof(&self) -> Proof {
-        Proof { trades_are_numbered: true, book: BookProof::Transport }
+        Proof { trades_are_numbered: true, begins_with_past: true, book: BookProof::Transport }
     }
 }
 

@@ -23,7 +23,11 @@ impl Protocol for Kraken {
     }
 
     fn proof(&self) -> Proof {
-        Proof { trades_are_numbered: true, book: BookProof::Checksum { depth: DEPTH, of: checksum } }
+        Proof {
+            trades_are_numbered: true,
+            begins_with_past: true,
+            book: BookProof::Checksum { depth: DEPTH, of: checksum },
+        }
     }
 }
 
