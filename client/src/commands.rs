@@ -1,5 +1,6 @@
 //! What each command prints.
 
+use crate::streams::{StreamRow, streams};
 use crate::top::Top;
 use crate::{Cli, Command, Output, adjust, table};
 use anyhow::{Context, bail};
@@ -220,6 +221,7 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
             document.insert(format!("{name}_us"), figures);
         }
         document.insert("degraded".to_owned(), status.degraded().into());
+        document.insert("streams".to_owned(), streams(connection).iter().map(StreamRow::json).collect());
         return print_json(&document.into());
     }
     let rows: Vec<_> = Counter::ALL
@@ -237,6 +239,9 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
         })
         .collect();
     table::print(&["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"], &rows)?;
+    writeln!(std::io::stdout())?;
+    let rows: Vec<_> = streams(connection).iter().map(StreamRow::cells).collect();
+    table::print(&StreamRow::HEADINGS, &rows)?;
     for line in status.degraded() {
         writeln!(std::io::stdout(), "degraded: {line}")?;
     }

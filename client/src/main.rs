@@ -2,6 +2,7 @@
 
 mod adjust;
 mod commands;
+mod streams;
 mod table;
 mod top;
 
@@ -72,7 +73,7 @@ enum Command {
         #[arg(long)]
         count: Option<u64>,
     },
-    /// Prints counters, latencies and what the machine lacks
+    /// Prints counters, latencies, what each stream proved, and what the machine lacks
     Stats,
 }
 

@@ -1,7 +1,8 @@
 //! Named points at which a test makes a debug build fail, to see what becomes of it. Release builds have none of it.
 //!
 //! `CHARTD_FAIL=NAME=ACTION[@N]` acts when the point is reached for the Nth time (at once without it); ACTION is
-//! `kill` (SIGKILL to this process), `spin` (for ever) or `block` (for ever). With `CHARTD_FAIL_ONCE=FILE` it acts
+//! `kill` (SIGKILL to this process), `spin` (for ever) or `block` (for ever).
+//! Where the kernel is asked for something, `refuse` has it refuse, each time. With `CHARTD_FAIL_ONCE=FILE` it acts
 //! only if that file is there, and removes it, so that a daemon that is started again is well.
 
 #[cfg(debug_assertions)]
@@ -68,10 +69,16 @@ mod armed {
             plan.act();
         }
     }
+
+    /// Whether a test says that the kernel refuses this. Several may be named, with commas between.
+    pub(crate) fn is_refused(name: &str) -> bool {
+        let plan = PLAN.get().and_then(Option::as_ref);
+        plan.is_some_and(|plan| plan.action == "refuse" && plan.point.split(',').any(|point| point == name))
+    }
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use armed::{init, point};
+pub(crate) use armed::{init, is_refused, point};
 
 #[cfg(not(debug_assertions))]
 #[inline(always)]
@@ -80,3 +87,9 @@ pub(crate) fn init() {}
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn point(_name: &str) {}
+
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) fn is_refused(_name: &str) -> bool {
+    false
+}

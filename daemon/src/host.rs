@@ -3,7 +3,7 @@
 use crate::config::{Config, Realtime};
 use crate::render;
 use crate::rt::{self, Cpus, Plan};
-use crate::uring::Ring;
+use crate::uring::{RECEIVE_PAGES, Ring, RingPlan};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{AccessFlags, Group, access};
 use serde::Serialize;
@@ -64,8 +64,8 @@ pub fn threads(realtime: &Realtime) -> Vec<String> {
 }
 
 fn uring() -> Finding {
-    let ring = Ring::new(8);
-    let found = ring.as_ref().map_or_else(ToString::to_string, |_| "it can be used".into());
+    let ring = Ring::new(&RingPlan::ingest(false));
+    let found = ring.as_ref().map_or_else(ToString::to_string, |ring| ring.features().to_string());
     let grant = "sysctl kernel.io_uring_disabled=0, or in a container its seccomp profile";
     Finding::new("io_uring", ring.is_ok(), found, grant)
 }
@@ -118,7 +118,7 @@ fn huge_pages(config: &Config) -> Finding {
         let [width, height] = chart.size.map(|side| side as usize);
         segment(width.next_multiple_of(16) * 4 * height * (render::SLOTS + config.leases))
     };
-    let needed: usize = config.charts.iter().map(pixels).sum::<usize>() + 1;
+    let needed: usize = config.charts.iter().map(pixels).sum::<usize>() + 1 + RECEIVE_PAGES;
     let read = |name| fs::read_to_string(format!("/sys/kernel/mm/hugepages/hugepages-2048kB/{name}"));
     let number = |name| read(name).ok().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(0);
     let free = number("free_hugepages");

@@ -7,13 +7,14 @@ use chartd::host;
 use chartd::replay::{self, Replay};
 use chartd::say;
 use chartd::service::{Service, interrupted};
-use chartd::sim::{Sim, SimConfig};
+use chartd::sim::{self, Faults, Sim, SimConfig};
 use clap::{Parser, Subcommand};
 use market::{Timeframe, Venue};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Market data in, chart frames out: live candlestick charts in shared memory, with a latency that is measured.
 ///
@@ -96,15 +97,60 @@ enum Command {
         #[arg(long, requires = "host")]
         json: bool,
     },
-    /// Runs the simulated venue as a server of its own: Binance's protocol, a seeded market
-    Sim {
-        /// Where it listens
-        #[arg(long, value_name = "ADDR")]
-        listen: SocketAddr,
-        /// The market follows from it
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        seed: u64,
-    },
+    /// Runs the simulated venues as a server of its own: Binance, Kraken and Coinbase, one seeded market
+    #[command(after_long_help = faults_help())]
+    Sim(Box<Simulate>),
+}
+
+/// What to simulate.
+#[derive(clap::Args)]
+struct Simulate {
+    /// Where it listens
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// The market follows from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// What goes wrong: all, or a list as drop=0.001,close=0.5; see --help
+    #[arg(long, value_name = "all|LIST", default_value = "", hide_default_value = true)]
+    faults: Faults,
+    /// Speak TLS, with the certificate chain in this PEM file
+    #[arg(long, value_name = "PEM", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Tell Binance connections of this age that the server shuts down, and close them five seconds later
+    #[arg(long, value_name = "SECONDS")]
+    shutdown_after: Option<u64>,
+    /// Close Binance connections at this age; Binance itself does at 86400
+    #[arg(long, value_name = "SECONDS")]
+    max_age: Option<u64>,
+    /// Send ITCH 5.0 by MoldUDP64 to two lines, multicast or unicast, from the address of --listen
+    #[arg(long, value_name = "A:PORT,B:PORT", value_parser = lines)]
+    mold: Option<Lines>,
+    /// Answer requests for lost MoldUDP64 packets here
+    #[arg(long, value_name = "ADDR", requires = "mold")]
+    mold_requests: Option<SocketAddr>,
+    /// Serve ITCH 5.0 by SoupBinTCP here
+    #[arg(long, value_name = "ADDR")]
+    soup: Option<SocketAddr>,
+}
+
+/// Where the two lines of MoldUDP64 go.
+#[derive(Clone, Copy)]
+struct Lines([SocketAddr; 2]);
+
+fn lines(text: &str) -> Result<Lines, String> {
+    let both = text.split_once(',').map(|(a, b)| (a.trim().parse(), b.trim().parse()));
+    match both {
+        Some((Ok(a), Ok(b))) => Ok(Lines([a, b])),
+        _ => Err("give two addresses with ports, as 239.1.1.1:26400,239.1.1.2:26400".into()),
+    }
+}
+
+fn faults_help() -> String {
+    format!("Faults, the rate that `all` means, and what it counts:\n{}", Faults::help())
 }
 
 /// How fast to replay.
@@ -146,7 +192,7 @@ fn main() -> ExitCode {
             }
             Err(error) => (Err(error.into()), USAGE),
         },
-        Command::Sim { listen, seed } => (simulate(listen, seed), 1),
+        Command::Sim(wanted) => (simulate(*wanted), 1),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -160,7 +206,9 @@ fn main() -> ExitCode {
 /// Logs go to standard error. `RUST_LOG` chooses what; without it, what happens to connections and what is wrong.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,chartd::service=info,chartd::feeds=info")
+        tracing_subscriber::EnvFilter::new(
+            "warn,chartd::service=info,chartd::feeds=info,chartd::threads=info",
+        )
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -241,11 +289,21 @@ fn check_host(config: &Config, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn simulate(listen: SocketAddr, seed: u64) -> anyhow::Result<()> {
-    let config = SimConfig::new(listen, seed);
+fn simulate(wanted: Simulate) -> anyhow::Result<()> {
+    let mut config = SimConfig::new(wanted.listen, wanted.seed);
+    config.faults = wanted.faults;
+    config.shutdown_after = wanted.shutdown_after.map(Duration::from_secs);
+    config.max_age = wanted.max_age.map(Duration::from_secs);
+    if let (Some(certificate), Some(key)) = (&wanted.tls_cert, &wanted.tls_key) {
+        config.tls = Some(sim::tls(certificate, key)?);
+    }
+    config.mold = wanted.mold.map(|Lines(lines)| lines);
+    config.mold_requests = wanted.mold_requests;
+    config.soup = wanted.soup;
+    let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     let symbols: Vec<_> = config.symbols.iter().map(|symbol| symbol.name()).collect();
     let sim = Sim::start(config)?;
-    say!("a simulated market of {} at ws://{}", symbols.join(", "), sim.addr());
+    say!("a simulated market of {} at {scheme}://{}", symbols.join(", "), sim.addr());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot wait for signals")?.block_on(interrupted());
     Ok(())

@@ -5,7 +5,7 @@ use crate::ingest::hot::{Drawing, Handover, HotLoop};
 use crate::render::{self, Renderer};
 use crate::rt::{self, Cpus, Placement, Plan};
 use crate::supervisor::{INGEST, Pulse, RENDER};
-use crate::uring::{Bell, Ring};
+use crate::uring::{Bell, Ring, RingPlan};
 use anyhow::{Context, bail};
 use shm::status::StatusWriter;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -55,14 +55,19 @@ impl Threads {
                 let bell = Arc::new(Bell::default());
                 let drawing = Drawing::Elsewhere(bell.clone());
                 let wait = render.wait;
-                refused.extend(threads.spawn(setting, RENDER, render, 16, move |ring, pulse| {
-                    render::run(renderer, ring, &bell, wait, &pulse, &stop)
-                })?);
+                refused.extend(threads.spawn(
+                    setting,
+                    RENDER,
+                    render,
+                    RingPlan::render(),
+                    move |ring, pulse| render::run(renderer, ring, &bell, wait, &pulse, &stop),
+                )?);
                 drawing
             }
         };
         let (status, wait) = (setting.status.clone(), ingest.wait);
-        refused.extend(threads.spawn(setting, INGEST, &ingest, 256, move |ring, pulse| {
+        let plan = RingPlan::ingest(setting.config.realtime.huge_pages);
+        refused.extend(threads.spawn(setting, INGEST, &ingest, plan, move |ring, pulse| {
             let handover = HotLoop::new(ring, handover, status, drawing, wait, pulse).run()?;
             let _ = leave.send(handover); // Nobody wants it when the daemon ends.
             Ok(())
@@ -81,7 +86,7 @@ impl Threads {
         setting: &Setting<'_>,
         place: usize,
         placement: &Placement,
-        entries: u32,
+        plan: RingPlan,
         run: impl FnOnce(Ring, Pulse) -> std::io::Result<()> + Send + 'static,
     ) -> anyhow::Result<Vec<String>> {
         let (ready, placed) = mpsc::sync_channel(1);
@@ -91,11 +96,13 @@ impl Threads {
         let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(rt::STACK_BYTES);
         let thread = builder.spawn(move || {
             // Made before the priority is raised: helpers of the kernel would inherit it.
-            let ring = match Ring::new(entries) {
+            let ring = match Ring::new(&plan) {
                 Ok(ring) => ring,
                 Err(error) => return drop(ready.send(Err(error))),
             };
-            let applied = placement.apply();
+            tracing::info!("{name}: {}", ring.features());
+            let mut applied = placement.apply();
+            applied.refused.extend(ring.features().lacking());
             let pulse = Pulse::of_this_thread(status, place, &placement, applied.priority, step_down);
             let _ = ready.send(Ok(applied.refused)); // The starter waits for it.
             if let Err(error) = run(ring, pulse) {

@@ -23,6 +23,15 @@ struct Half {
     known_to: Option<i64>,
 }
 
+impl Half {
+    /// Notes that levels worse than the worst one are not known any more.
+    fn forget(&mut self, better: impl Fn(i64) -> i64) {
+        let Some(worst) = self.levels.first().map(|level| level.price) else { return };
+        let known = self.known_to.filter(|known| better(*known) > better(worst));
+        self.known_to = Some(known.unwrap_or(worst));
+    }
+}
+
 impl Book {
     /// An empty book that keeps at most `room` levels on each side.
     pub fn new(room: usize) -> Self {
@@ -42,7 +51,34 @@ impl Book {
     /// a side that has so many goes on unseen.
     pub fn reset(&mut self, levels: &Levels<'_>, limit: Option<usize>) {
         self.clear();
-        self.apply(levels);
+        // Venues tell a whole book best first. Put in one by one, each level would move all that are there, and whole
+        // books have tens of thousands; so each side is filled the other way round as long as that order holds.
+        let mut is_turned = [true; 2];
+        let room = self.room;
+        levels.for_each(|side, level| {
+            let is_worse = |best: &Level| (level.price < best.price) == (side == BookSide::Bid);
+            let turned = &mut is_turned[side as usize];
+            let half = self.half_mut(side);
+            let last = half.levels.last();
+            if *turned && level.qty > 0 && last.is_none_or(|last| is_worse(last) && last.price != level.price)
+            {
+                if half.levels.len() < room {
+                    half.levels.push(level);
+                } else {
+                    half.known_to = last.map(|last| last.price);
+                }
+                return;
+            }
+            if core::mem::take(turned) {
+                half.levels.reverse();
+            }
+            self.set(side, level);
+        });
+        for side in [BookSide::Bid, BookSide::Ask] {
+            if is_turned[side as usize] {
+                self.half_mut(side).levels.reverse();
+            }
+        }
         self.limit(limit);
     }
 
@@ -70,16 +106,14 @@ impl Book {
         match (is_there, level.qty > 0) {
             (true, true) => half.levels[place] = level,
             (true, false) => drop(half.levels.remove(place)),
+            // What would give way at once is not put in.
+            (false, true) if half.levels.len() == room && place == 0 => half.forget(better),
             (false, true) => half.levels.insert(place, level),
             (false, false) => {}
         }
         if half.levels.len() > room {
             half.levels.remove(0);
-            let worst = half.levels[0].price;
-            let known = half
-                .known_to
-                .map_or(worst, |known| if better(known) > better(worst) { known } else { worst });
-            half.known_to = Some(known);
+            half.forget(better);
         }
     }
 
@@ -182,6 +216,38 @@ mod tests {
     }
 
     proptest! {
+        /// A whole book is what its levels are one by one, in whatever order a venue tells them.
+        #[test]
+        fn a_whole_book_is_its_levels_one_by_one(
+            mut told in prop::collection::vec((any::<bool>(), 0..40i64, 0..5i64), 0..60),
+            best_first in any::<bool>(),
+            room in 1usize..12,
+            limit in prop::option::of(0usize..12),
+        ) {
+            if best_first {
+                told.sort_by_key(|(is_bid, price, _)| if *is_bid { -price } else { *price });
+            }
+            let text: Vec<_> = told.iter().map(|(is_bid, price, qty)| format!("{}{price} {qty}", u8::from(*is_bid))).collect();
+            let text = text.join(",");
+            let scale = crate::Scale { price_digits: 0, qty_digits: 0 };
+            let levels = Levels::checked(text.as_bytes(), b"", scale, |text, _, _, take| {
+                for part in core::str::from_utf8(text).unwrap().split(',') {
+                    let (price, qty) = part[1..].split_once(' ').unwrap();
+                    let side = if part.starts_with('1') { BookSide::Bid } else { BookSide::Ask };
+                    take(side, level(price.parse().unwrap(), qty.parse().unwrap()));
+                }
+                Ok(())
+            });
+            let (mut whole, mut single) = (Book::new(room), Book::new(room));
+            whole.set(BookSide::Bid, level(99, 1)); // Void from now on.
+            whole.reset(&levels, limit);
+            for (is_bid, price, qty) in told {
+                single.set(if is_bid { BookSide::Bid } else { BookSide::Ask }, level(price, qty));
+            }
+            single.limit(limit);
+            prop_assert_eq!(format!("{whole:?}"), format!("{single:?}"));
+        }
+
         /// A sorted map is the independent judge.
         #[test]
         fn it_is_a_sorted_map(changes in prop::collection::vec((any::<bool>(), 0..20i64, 0..3i64), 0..200)) {

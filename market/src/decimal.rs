@@ -80,6 +80,65 @@ fn read<const CHECKED: bool>(text: &[u8], digits: u8) -> Result<i64, DecimalErro
     i64::try_from(scaled).map_err(|_| DecimalError::Overflow)
 }
 
+/// [`parse`], but an exponent may follow, as in `7.12e-06`: some venues print small bare numbers so.
+///
+/// ```
+/// use market::decimal::{parse_with_exponent, DecimalError};
+/// assert_eq!(parse_with_exponent(b"7.12e-06", 8), Ok(712));
+/// assert_eq!(parse_with_exponent(b"7.12e-07", 8), Err(DecimalError::TooManyDigits));
+/// ```
+#[inline]
+pub fn parse_with_exponent(text: &[u8], digits: u8) -> Result<i64, DecimalError> {
+    match parse(text, digits) {
+        // What is wrong without the exponent may be right with it.
+        Err(error) => read_exponent(text, digits).unwrap_or(Err(error)),
+        value => value,
+    }
+}
+
+/// Reads a number that has an exponent.
+#[cold]
+fn read_exponent(text: &[u8], digits: u8) -> Option<Result<i64, DecimalError>> {
+    let at = text.iter().position(|byte| matches!(byte, b'e' | b'E'))?;
+    Some(shifted(&text[..at], &text[at + 1..], digits))
+}
+
+fn shifted(mantissa: &[u8], exponent: &[u8], digits: u8) -> Result<i64, DecimalError> {
+    let (is_negative, exponent) = match exponent {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let size = match exponent {
+        [] => return Err(DecimalError::Malformed),
+        _ if !exponent.iter().all(u8::is_ascii_digit) => return Err(DecimalError::Malformed),
+        // All longer ones are as good as 999.
+        _ => exponent.iter().fold(0, |size: i32, byte| (size * 10 + i32::from(byte - b'0')).min(999)),
+    };
+    // The number is the mantissa at a scale that is finer or coarser by the exponent.
+    let scale = i32::from(digits) + if is_negative { -size } else { size };
+    let power = |places: i32| POWERS_OF_TEN.get(places as usize).map(|power| *power as i64);
+    match u8::try_from(scale.clamp(0, MAX_DIGITS.into())) {
+        Ok(near) if scale >= 0 => {
+            let value = parse(mantissa, near)?;
+            let factor = power(scale - i32::from(near));
+            if value == 0 {
+                Ok(0)
+            } else {
+                factor.and_then(|f| value.checked_mul(f)).ok_or(DecimalError::Overflow)
+            }
+        }
+        _ => {
+            let value = parse(mantissa, 0)?;
+            match power(-scale) {
+                Some(factor) if value % factor == 0 => Ok(value / factor),
+                None if value == 0 => Ok(0),
+                _ => Err(DecimalError::TooManyDigits),
+            }
+        }
+    }
+}
+
 /// 10^0 to 10^[`MAX_DIGITS`].
 const POWERS_OF_TEN: [u64; MAX_DIGITS as usize + 1] = {
     let mut powers = [1; MAX_DIGITS as usize + 1];
@@ -202,9 +261,27 @@ mod tests {
             prop_assert_eq!(fraction, usize::from(used_digits(value, digits)));
         }
 
+        /// Moving the point and saying so in the exponent changes nothing.
+        #[test]
+        fn an_exponent_moves_the_point(value in 0..100_000_000i64, digits in 0..=8u8, shift in -10i32..=10) {
+            let plain = display(value, digits).to_string();
+            let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+            // The point goes `shift` places to the left.
+            let all = format!("{}{whole}{fraction}{}", "0".repeat(31), "0".repeat(31));
+            let (left, right) = all.split_at((31 + whole.len()).checked_add_signed(-shift as isize).unwrap());
+            let text = format!("{left}.{right}e{shift}");
+            prop_assert_eq!(parse_with_exponent(text.as_bytes(), digits), Ok(value), "{}", text);
+        }
+
         #[test]
         fn never_panics(text in prop::collection::vec(any::<u8>(), 0..40), digits in 0..=MAX_DIGITS) {
             let _ = parse(&text, digits);
+            let _ = parse_with_exponent(&text, digits);
+        }
+
+        #[test]
+        fn exponents_never_panic(text in "-?[0-9]{0,20}\\.?[0-9]{0,20}[eE][-+]?[0-9]{0,12}", digits in 0..=MAX_DIGITS) {
+            let _ = parse_with_exponent(text.as_bytes(), digits);
         }
     }
 }

@@ -34,7 +34,9 @@ impl Venue {
     pub fn protocol(self) -> &'static dyn Protocol {
         match self {
             Self::Binance => &crate::binance::Binance,
-            Self::Kraken | Self::Coinbase | Self::CoinbaseAdvanced => &crate::binance::Binance,
+            Self::Kraken => &crate::kraken::Kraken,
+            Self::Coinbase => &crate::coinbase::Coinbase,
+            Self::CoinbaseAdvanced => &crate::coinbase_advanced::CoinbaseAdvanced,
         }
     }
 }

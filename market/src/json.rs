@@ -45,6 +45,11 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// Begins within `text`, where a value begins that was found before: offsets count from the start of `text`.
+    pub(crate) fn starting_at(text: &'a [u8], at: usize) -> Self {
+        Self { text, at }
+    }
+
     /// The offset of the next byte.
     pub fn offset(&self) -> usize {
         self.at

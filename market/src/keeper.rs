@@ -5,7 +5,7 @@
 //! a book that is not proven is not shown ([`Keeper::book`] is `None`), and somebody is told to fetch another one
 //! ([`Keeper::wants_snapshot`]).
 
-use crate::message::{BookChange, BookSide, Level, Levels};
+use crate::message::{BookChange, BookSide, Level, Levels, Scale};
 use crate::protocol::{BookProof, Snapshot};
 use crate::{Book, Integrity, Quote};
 
@@ -19,8 +19,10 @@ const WAITING_QUOTES: usize = 128;
 /// So many disagreements with the venue's own best levels, one after the other, condemn a book that is numbered. One
 /// may be a message that was overtaken.
 const DISAGREEMENTS: u32 = 3;
-/// The same where nothing says which change a quote belongs to, so that many disagree by nature.
+/// The same where nothing says which change a quote belongs to, so that some disagree by nature.
 const UNNUMBERED_DISAGREEMENTS: u32 = 50;
+/// In how many changes after it such a quote is looked for.
+const QUOTE_PATIENCE: u32 = 8;
 /// A book of which fewer levels are known is fetched anew: the price may move beyond them.
 const SHALLOW: usize = 50;
 
@@ -37,25 +39,30 @@ enum Condition {
 #[derive(Debug)]
 pub struct Keeper {
     proof: BookProof,
+    scale: Scale,
     book: Book,
     condition: Condition,
     /// The number of the last update in it.
     last_id: u64,
     waiting: Waiting,
     quotes: Quotes,
+    /// A quote without a number that the book has not agreed with yet, and how many more changes it is looked for in.
+    pending: Option<(Quote, u32)>,
     disagreements: u32,
 }
 
 impl Keeper {
     /// A keeper that knows nothing yet; its book has at most `room` levels on each side. All its memory is taken here.
-    pub fn new(proof: BookProof, room: usize) -> Self {
+    pub fn new(proof: BookProof, scale: Scale, room: usize) -> Self {
         Self {
             proof,
+            scale,
             book: Book::new(room),
             condition: Condition::Unknown,
             last_id: 0,
             waiting: Waiting::new(matches!(proof, BookProof::UpdateIds)),
             quotes: Quotes::new(matches!(proof, BookProof::UpdateIds)),
+            pending: None,
             disagreements: 0,
         }
     }
@@ -74,6 +81,7 @@ impl Keeper {
     pub fn lose(&mut self) {
         self.condition = Condition::Unknown;
         self.disagreements = 0;
+        self.pending = None;
         self.waiting.clear();
     }
 
@@ -85,10 +93,10 @@ impl Keeper {
             }
             (BookProof::UpdateIds, Some(ids)) => self.numbered(ids, &change.levels),
             (BookProof::UpdateIds, None) => Integrity::Unverifiable,
-            (BookProof::Checksum { checksum, depth }, _) => {
+            (BookProof::Checksum { of, depth }, _) => {
                 let verdict = self.unnumbered(change, Some(depth));
                 match change.checksum {
-                    Some(theirs) if verdict == Integrity::Ok && checksum(&self.book) != theirs => {
+                    Some(theirs) if verdict == Integrity::Ok && of(&self.book, self.scale) != theirs => {
                         self.condemn()
                     }
                     None if verdict == Integrity::Ok => Integrity::Unverifiable,
@@ -114,15 +122,24 @@ impl Keeper {
         })
     }
 
-    /// Compares the venue's best bid and ask with the book's; `update_id` is 0 where the venue numbers none. `None` if
-    /// they cannot be compared yet.
+    /// Takes the venue's best bid and ask, to be compared with the book's when their change has come; `update_id` is 0
+    /// where the venue numbers none. What an earlier quote came to, where this one takes its place.
     pub fn quote(&mut self, update_id: u64, quote: &Quote) -> Option<Integrity> {
-        if update_id > 0 {
-            self.quotes.push(update_id, quote);
-            return None;
+        match self.proof {
+            BookProof::UpdateIds => {
+                self.quotes.push(update_id, quote);
+                None
+            }
+            BookProof::Checksum { .. } => None, // The checksum says more.
+            BookProof::Transport => {
+                let before = self.pending.take();
+                if agree(&self.book()?.top()?, quote) {
+                    return Some(self.judge(true, UNNUMBERED_DISAGREEMENTS));
+                }
+                self.pending = Some((*quote, QUOTE_PATIENCE));
+                before.map(|_| self.judge(false, UNNUMBERED_DISAGREEMENTS))
+            }
         }
-        let agrees = self.book()?.top()? == *quote;
-        Some(self.judge(agrees, UNNUMBERED_DISAGREEMENTS))
     }
 
     /// Compares the venue's best levels with the book's.
@@ -134,8 +151,18 @@ impl Keeper {
         self.judge(agrees, DISAGREEMENTS)
     }
 
-    /// Compares the book as it is after the latest change with the latest quote that lies before or in it.
+    /// Compares the book as it is after the latest change with the latest quote that belongs to it.
     pub fn compare_quotes(&mut self) -> Option<Integrity> {
+        if let Some((quote, patience)) = &mut self.pending {
+            *patience -= 1;
+            let (quote, is_last) = (*quote, *patience == 0);
+            let agrees = agree(&self.book()?.top()?, &quote);
+            if agrees || is_last {
+                self.pending = None;
+                return Some(self.judge(agrees, UNNUMBERED_DISAGREEMENTS));
+            }
+            return None;
+        }
         let quote = self.quotes.take_until(self.last_id)?;
         let agrees = self.book()?.top()? == quote;
         Some(self.judge(agrees, DISAGREEMENTS))
@@ -231,6 +258,14 @@ impl Keeper {
         }
         outcome
     }
+}
+
+/// Whether the book's best levels are those of a quote. Some venues leave the quantities out, as zero.
+fn agree(top: &Quote, quote: &Quote) -> bool {
+    let same = |ours: i64, theirs: i64| theirs == 0 || ours == theirs;
+    (top.bid_price, top.ask_price) == (quote.bid_price, quote.ask_price)
+        && same(top.bid_qty, quote.bid_qty)
+        && same(top.ask_qty, quote.ask_qty)
 }
 
 /// Changes that wait for a snapshot.

@@ -5,27 +5,35 @@
 //!
 //! - Prices and quantities are integers in the instrument's own decimal places, from the wire to the candle.
 //!   A number that does not fit is an error, never a rounding. Only the values of an [`indicator`] are floating point.
-//! - The per-message path ([`binance::decode`], [`Series::trade`]) does not allocate.
+//! - The per-message path (each venue's [`protocol::Decoder`], [`Book::apply`], [`Series::trade`]) does not allocate.
 //! - Time is the venue's, in milliseconds since the Unix epoch, UTC. No function reads a clock.
 //! - A candle says what it knows: see [`CandleState`].
 
 pub mod binance;
 mod book;
 mod candle;
+pub mod coinbase;
+pub mod coinbase_advanced;
 pub mod decimal;
 mod doubts;
 pub mod indicator;
 mod instrument;
+pub mod itch;
 pub mod json;
 mod keeper;
+pub mod kraken;
 mod message;
+pub mod moldudp64;
 mod profile;
 pub mod protocol;
 mod rest;
 mod sequence;
 mod series;
+pub mod soupbintcp;
+mod time;
 mod timeframe;
 mod trade;
+mod wire;
 
 pub use book::Book;
 pub use candle::{Candle, CandleState, Moment, Ohlc, fold};

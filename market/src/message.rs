@@ -90,7 +90,8 @@ pub struct Kline {
     pub timeframe: Timeframe,
     /// Where it begins.
     pub open_ms: i64,
-    /// Whether this is its last word.
+    /// Whether this is its last word. Venues that never say so send `false` for all: there, the last one before a
+    /// later one is.
     pub closed: bool,
     /// Prices.
     pub ohlc: Ohlc,

@@ -35,13 +35,13 @@ pub struct Proof {
 pub enum BookProof {
     /// Each carries the numbers of its first and last update; the snapshot comes by REST. (Binance)
     UpdateIds,
-    /// Each carries a checksum of the book after it, which is cut to the subscribed depth; the snapshot comes first on
-    /// the stream. (Kraken)
+    /// Each carries a checksum of the best levels after it; the snapshot comes first on the stream. (Kraken)
     Checksum {
-        /// The venue's checksum of a book.
-        checksum: fn(&crate::Book) -> u32,
-        /// The subscribed depth.
+        /// How many levels of each side the venue tells: after each change the book is cut to so many, since the
+        /// venue does not say which levels fell out.
         depth: usize,
+        /// The checksum of a book.
+        of: fn(&crate::Book, crate::Scale) -> u32,
     },
     /// Only the transport proves that none is missing; the snapshot comes first on the stream. (Coinbase)
     Transport,
@@ -124,15 +124,16 @@ pub trait Rest {
     /// Reads the answer.
     fn read_snapshot(&self, body: &[u8], instrument: &Instrument) -> Result<Snapshot, RestError>;
 
-    /// The request for the trades that are missing, or as many of them as one answer holds. `None` where the venue
-    /// does not give past trades.
+    /// The request for the trades that are missing, or as many of them as one answer holds: the first or the last of
+    /// them, as the venue has it. `None` where the venue does not give past trades.
     fn trades(&self, symbol: &str, missing: &Missing) -> Option<String>;
 
     /// Reads the answer: trades of that time, whether missing or not, in the order of their numbers.
     fn read_trades(&self, body: &[u8], instrument: &Instrument) -> Result<Vec<Trade>, RestError>;
 
     /// The request for the newest of the venue's own candles, at most `limit`. `None` where it has none of that length.
-    fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize) -> Option<String>;
+    /// `now_ms` is the venue's time, for those that must be told a span.
+    fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize, now_ms: i64) -> Option<String>;
 
     /// Reads the answer: candles in the order of time, the last one still open perhaps.
     fn read_klines(

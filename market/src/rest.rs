@@ -2,7 +2,7 @@
 
 use crate::message::{MAX_TIME_MS, trade_fault};
 use crate::protocol::RestError;
-use crate::{Trade, decimal};
+use crate::{Trade, decimal, time};
 pub(crate) use serde_json::Value;
 
 /// The answer as a tree. Bare numbers of more than 15 digits may lose the last ones; venues send long ones as strings.
@@ -37,7 +37,7 @@ pub(crate) fn decimal(value: &Value, digits: u8) -> Result<i64, RestError> {
         Value::Number(number) => number.to_string(),
         other => return Err(RestError::Shape(format!("{other} stands for a number"))),
     };
-    decimal::parse(text.as_bytes(), digits).map_err(|reason| RestError::Number { text, reason })
+    decimal::parse_with_exponent(text.as_bytes(), digits).map_err(|reason| RestError::Number { text, reason })
 }
 
 /// A whole number, in a string or bare.
@@ -53,6 +53,27 @@ pub(crate) fn time_ms(value: &Value) -> Result<i64, RestError> {
         return Err(RestError::Shape(format!("{ms} stands for a time in milliseconds")));
     }
     Ok(ms as i64)
+}
+
+/// A time as RFC 3339 text, in milliseconds.
+pub(crate) fn rfc3339_ms(value: &Value) -> Result<i64, RestError> {
+    let ms = value.as_str().and_then(|text| time::parse_ms(text.as_bytes()));
+    ms.ok_or_else(|| RestError::Shape(format!("{value} stands for a time")))
+}
+
+/// A time in seconds, whole or with decimals, in a string or bare, in milliseconds. What is finer is cut off.
+pub(crate) fn seconds_ms(value: &Value) -> Result<i64, RestError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let fraction = &fraction.as_bytes()[..fraction.len().min(3)];
+    let whole_ms = decimal::parse(whole.as_bytes(), 3).ok();
+    let fraction_ms = decimal::parse(&[b"0.", fraction, b"0"].concat(), 3).ok();
+    let ms = whole_ms.zip(fraction_ms).and_then(|(whole, fraction)| whole.checked_add(fraction));
+    ms.filter(|ms| *ms <= MAX_TIME_MS as i64)
+        .ok_or_else(|| RestError::Shape(format!("{value} stands for a time in seconds")))
 }
 
 /// How many decimals a step has, as `0.01000000`: two.

@@ -167,7 +167,8 @@ impl Series {
         if span_ms.is_empty() {
             return;
         }
-        for index in self.overlapping(&span_ms) {
+        let overlapping = self.overlapping(&span_ms);
+        for index in overlapping.clone() {
             if self.bars[index].state != CandleState::Gap {
                 self.bars[index].doubt(CandleState::Gap);
                 self.bars[index].rev += u32::from(self.is_closed(index));
@@ -175,6 +176,9 @@ impl Series {
             }
         }
         self.doubts.add(span_ms);
+        if let Some(last) = overlapping.last() {
+            self.reflatten(last);
+        }
         self.forget_old_doubts();
     }
 
@@ -185,14 +189,16 @@ impl Series {
             return; // It became one with another span, of which nothing is proven.
         }
         rest.iter().flatten().for_each(|span| self.doubts.add(span.clone()));
-        for index in self.overlapping(span_ms) {
+        let overlapping = self.overlapping(span_ms);
+        for index in overlapping.clone() {
             let bar = &self.bars[index];
             let (open_ms, end_ms) = (bar.open_ms, self.timeframe.end_ms(bar.open_ms));
             if bar.state != CandleState::Gap || self.doubts.overlap(open_ms..end_ms) {
                 continue;
             }
-            let joined_inside = self.joined_ms.is_some_and(|joined| open_ms < joined && joined < end_ms);
-            let before = self.bars.range(..index).rev().find_map(Candle::close);
+            let is_first = self.first_number + index as u64 == 0;
+            let joined_inside = is_first && self.joined_ms.is_some_and(|joined| open_ms < joined);
+            let before = self.known_close(index);
             let closed = self.is_closed(index);
             let bar = &mut self.bars[index];
             bar.state = match bar.trades {
@@ -205,7 +211,9 @@ impl Series {
             }
             bar.rev += u32::from(closed);
             self.touch(index);
-            self.reflatten(index);
+        }
+        if let Some(last) = overlapping.last() {
+            self.reflatten(last); // The price behind it may be known again.
         }
     }
 
@@ -238,21 +246,29 @@ impl Series {
         Outcome::Amended
     }
 
-    /// Quiet bars after `index` are flat at its close, which may have changed.
+    /// Quiet bars after `index` are flat at its close, which may have changed, or may be known no more or again.
     fn reflatten(&mut self, index: usize) {
-        let Some(close) = self.bars[index].close() else {
-            return;
-        };
-        for later in self.bars.iter_mut().skip(index + 1) {
-            match later.state {
-                CandleState::Quiet if later.close() != Some(close) => {
-                    later.ohlc = Some(Ohlc::flat(close));
-                    later.rev += 1;
+        for later in index + 1..self.bars.len() {
+            let close = self.known_close(later);
+            let bar = &mut self.bars[later];
+            match bar.state {
+                CandleState::Quiet if bar.close() != close => {
+                    bar.ohlc = close.map(Ohlc::flat);
+                    bar.rev += 1;
+                    self.touch(later);
                 }
-                CandleState::Gap if later.trades == 0 => {}
+                CandleState::Gap if bar.trades == 0 => {}
                 _ => break,
             }
         }
+    }
+
+    /// The price at which the bar at `index` begins, unless a trade behind the last known one may be missing.
+    fn known_close(&self, index: usize) -> Option<i64> {
+        let before = self.bars.get(index.checked_sub(1)?)?;
+        let known_from = if before.trades > 0 { before.last.time_ms + 1 } else { before.open_ms };
+        let in_doubt = self.doubts.overlap(known_from..self.timeframe.end_ms(before.open_ms));
+        before.close().filter(|_| !in_doubt)
     }
 
     /// Appends the empty bars between the newest one and the one that opens at `open_ms`.
@@ -286,7 +302,7 @@ impl Series {
     }
 
     fn push_empty(&mut self, open_ms: i64) {
-        let close = self.bars.iter().rev().find_map(Candle::close);
+        let close = self.known_close(self.bars.len());
         self.push(Candle::empty(open_ms, CandleState::Quiet, close));
     }
 

@@ -143,7 +143,7 @@ pub fn civil_date(days: i64) -> (i64, i64, i64) {
 }
 
 /// The day, counted from 1970-01-01, on which a month begins. Inverse of [`civil_date`], same source.
-fn first_day(year: i64, month: i64) -> i64 {
+pub(crate) fn first_day(year: i64, month: i64) -> i64 {
     let year = year - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

@@ -150,7 +150,7 @@ fn a_gap_invents_no_price() {
             (CandleState::Gap, None),
             (CandleState::Gap, None),
             (CandleState::Gap, None),
-            (CandleState::Quiet, Some(100)),
+            (CandleState::Quiet, None),
             (CandleState::Traded, Some(110)),
         ]
     );

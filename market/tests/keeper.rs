@@ -2,8 +2,8 @@
 
 use market::protocol::{BookProof, Snapshot};
 use market::{
-    BookChange, BookSide, Instrument, Instruments, Integrity, Keeper, Level, Levels, Message, Quote, Venue,
-    binance,
+    BookChange, BookSide, Instrument, Instruments, Integrity, Keeper, Level, Levels, Message, Quote, Scale,
+    Venue, binance,
 };
 use std::io::{BufRead, BufReader};
 
@@ -31,7 +31,7 @@ fn snapshot(last_id: u64, count: i64, limit: Option<usize>) -> Snapshot {
 }
 
 fn numbered() -> Keeper {
-    Keeper::new(BookProof::UpdateIds, ROOM)
+    Keeper::new(BookProof::UpdateIds, Scale { price_digits: 8, qty_digits: 8 }, ROOM)
 }
 
 #[test]

@@ -265,6 +265,12 @@ named! {
         SilentStreams = "silent_streams",
         /// Snapshots of books that were fetched and joined.
         BookSnapshots = "book_snapshots",
+        /// Times that data came and all receive buffers were taken.
+        RecvNobufs = "recv_no_buffers",
+        /// Pings that we sent because nothing came.
+        PingsSent = "pings_sent",
+        /// Datagrams that were larger than a receive buffer, and passed over.
+        DatagramsCut = "datagrams_cut",
     }
 }
 

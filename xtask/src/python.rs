@@ -15,7 +15,7 @@ struct Need {
 }
 
 /// Pinned: a comparison means something only if one knows with what.
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 10] = [
     Need { package: "TA-Lib", version: "0.8.2", tests: "indicators against TA-Lib" },
     Need { package: "numpy", version: "2.4.6", tests: "indicators against TA-Lib" },
     Need { package: "Pillow", version: "13.0.0", tests: "pictures against Pillow" },
@@ -24,6 +24,9 @@ const NEEDS: [Need; 7] = [
     Need { package: "pandas", version: "3.1.1", tests: "charts against mplfinance" },
     // mplfinance imports it and does not say so.
     Need { package: "six", version: "1.17.0", tests: "charts against mplfinance" },
+    Need { package: "itchfeed", version: "1.6.4", tests: "ITCH against itchfeed" },
+    Need { package: "moldudp", version: "0.0.21", tests: "MoldUDP64 against moldudp" },
+    Need { package: "websockets", version: "17.4", tests: "feeds from a server that is written in Python" },
 ];
 
 /// Installs what is missing, if it may. Returns a line for each thing that stays missing.

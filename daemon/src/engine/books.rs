@@ -3,7 +3,7 @@
 use super::stream::Stream;
 use super::{Output, Want};
 use market::protocol::{BookProof, Protocol, Snapshot};
-use market::{BookChange, InstrumentId, Integrity, Keeper, Levels, Quote};
+use market::{BookChange, InstrumentId, Integrity, Keeper, Levels, Quote, Scale};
 use shm::market::{QuoteRecord, StreamKind};
 use shm::status::Counter;
 
@@ -32,11 +32,11 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn new(place: usize, protocol: &dyn Protocol) -> Self {
+    pub(super) fn new(place: usize, scale: Scale, protocol: &dyn Protocol) -> Self {
         let proof = protocol.proof().book;
         Self {
             place,
-            keeper: Keeper::new(proof, ROOM),
+            keeper: Keeper::new(proof, scale, ROOM),
             is_numbered: matches!(proof, BookProof::UpdateIds),
             line: None,
             ask_ns: 0,
@@ -94,7 +94,7 @@ impl Books {
         };
         self.changes.note(verdict, self.place, output);
         self.after(verdict, output);
-        if verdict == Integrity::Ok
+        if matches!(verdict, Integrity::Ok | Integrity::Unverifiable)
             && let Some(verdict) = self.keeper.compare_quotes()
         {
             self.quotes.judge(verdict, self.place, output);
@@ -157,8 +157,7 @@ impl Books {
                 self.quotes.note(verdict, self.place, output);
                 self.after(verdict, output);
             }
-            None if update_id > 0 => self.quotes.heard(output), // It is judged when its change comes.
-            None => self.quotes.note(Integrity::Unverifiable, self.place, output),
+            None => self.quotes.heard(self.place, output), // It is judged when its change comes, if ever.
         }
     }
 

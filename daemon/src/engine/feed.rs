@@ -4,7 +4,9 @@ use super::bars::{LiveSeries, compared_at};
 use super::tracked::Tracked;
 use super::{FeedPlan, MAX_LINES, Output, Verdict};
 use market::protocol::{Decoder, Missing, Snapshot};
-use market::{DecodeError, InstrumentId, Instruments, Integrity, Message, Series, Timeframe, Trade, Venue};
+use market::{
+    DecodeError, InstrumentId, Instruments, Integrity, Message, Scale, Series, Timeframe, Trade, Venue,
+};
 use shm::market::{InstrumentEntry, MarketPlan};
 use shm::record::Text;
 use shm::status::Stage;
@@ -73,7 +75,7 @@ impl Feed {
                 LiveSeries::new(market.series.len() - 1, Series::new(*timeframe, bars))
             };
             let series = timeframes.iter().map(live).collect();
-            instruments.push(Tracked::new(in_segment, series, protocol));
+            instruments.push(Tracked::new(in_segment, Scale::of(instrument), series, protocol));
         }
         let state = FeedState {
             place,
@@ -190,7 +192,8 @@ impl FeedState {
                 let tracked = &mut self.instruments[usize::from(instrument.0)];
                 tracked.trade(&trade, is_past, output);
                 self.deadline_ms = self.deadline_ms.min(tracked.deadline_ms());
-                self.advance(event_ms.max(trade.time_ms), output);
+                // What is past proves life neither of its own stream nor of others.
+                self.advance(if is_past { i64::MIN } else { event_ms.max(trade.time_ms) }, output);
             }
             Message::Quote { instrument, update_id, event_ms, quote } => {
                 let books = &mut self.instruments[usize::from(instrument.0)].books;

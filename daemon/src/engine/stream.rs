@@ -46,12 +46,17 @@ impl Stream {
 
     /// Takes note of a message and what it proved.
     pub(super) fn note(&mut self, integrity: Integrity, place: usize, output: &mut Output) {
-        self.heard(output);
+        self.count(output);
         self.judge(integrity, place, output);
     }
 
     /// Takes note of a message that proves nothing yet.
-    pub(super) fn heard(&mut self, output: &Output) {
+    pub(super) fn heard(&mut self, place: usize, output: &mut Output) {
+        self.count(output);
+        output.market.stream(place, self.kind, &self.state);
+    }
+
+    fn count(&mut self, output: &Output) {
         let now_ns = output.receive_ns;
         if self.state.messages > 0 {
             let pause_ns = now_ns.saturating_sub(self.since_ns);

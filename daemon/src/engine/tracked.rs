@@ -8,7 +8,9 @@ use super::books::Books;
 use super::stream::Stream;
 use super::{Output, Want};
 use market::protocol::{Missing, Protocol};
-use market::{Checked, Filled, GRACE_MS, InstrumentId, Integrity, Kline, Outcome, Trade, TradeSequence};
+use market::{
+    Checked, Filled, GRACE_MS, InstrumentId, Integrity, Kline, Outcome, Scale, Trade, TradeSequence,
+};
 use shm::market::StreamKind;
 use shm::status::Counter;
 use std::ops::Range;
@@ -47,7 +49,7 @@ struct Doubt {
 }
 
 impl Tracked {
-    pub(super) fn new(place: usize, series: Vec<LiveSeries>, protocol: &dyn Protocol) -> Self {
+    pub(super) fn new(place: usize, scale: Scale, series: Vec<LiveSeries>, protocol: &dyn Protocol) -> Self {
         Self {
             place,
             is_numbered: protocol.proof().trades_are_numbered,
@@ -56,7 +58,7 @@ impl Tracked {
             doubt: None,
             claim: None,
             stream: Stream::new(StreamKind::Trades),
-            books: Books::new(place, protocol),
+            books: Books::new(place, scale, protocol),
             series,
         }
     }

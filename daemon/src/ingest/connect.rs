@@ -133,15 +133,19 @@ async fn establish(
     stream.set_nodelay(true)?;
     if !endpoint.tls {
         let residual = upgrade(&mut stream, endpoint).await?;
-        return Ok(Established { feed, socket: into_blocking(stream)?, tls: None, residual });
+        return Ok(Established::web_socket(feed, into_blocking(stream)?, None, residual));
     }
     let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
     let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
     let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let mut encrypted = connector.connect(name, stream).await.context("no TLS")?;
+    let mut encrypted = connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| super::tls::explained(error, host))
+        .context("no TLS")?;
     let residual = upgrade(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
-    Ok(Established { feed, socket: into_blocking(stream)?, tls: Some(Box::new(connection)), residual })
+    Ok(Established::web_socket(feed, into_blocking(stream)?, Some(Box::new(connection)), residual))
 }
 
 /// A socket for io_uring: its operations wait in the kernel instead of failing.

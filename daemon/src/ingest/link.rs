@@ -1,35 +1,54 @@
-//! One connection on the hot thread: its socket, its TLS state, its deframer, and what it has to send.
+//! One connection on the hot thread: its socket, what reads it, what it has to send, and whether it lives.
 
-use super::ws::{Deframer, Event, Framer};
-use super::{CloseReason, Established};
-use std::hash::{BuildHasher, Hasher};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
-
-/// How much of an encrypted stream is received at once: two TLS records.
-const CIPHER_BYTES: usize = 32 << 10;
-/// Answers that wait to be sent. When there would be more, only the last ping is answered.
-const MAX_WAITING_BYTES: usize = 64 << 10;
+use super::outbox::{Full, Outbox};
+use super::transport::{Reader, Sink, Transport};
+use super::{CloseReason, Established, Vigil};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel
-/// writes to its buffers: [`Links`] sees to that.
+/// reads from, and where receives are single writes to, its buffers: [`Links`] sees to that.
 pub(super) struct Link {
     pub(super) feed: usize,
     /// Operations that the ring has not completed.
     pub(super) in_flight: u32,
+    /// Whether a receive is in flight, and whether one waits for buffers.
+    pub(super) is_receiving: bool,
+    pub(super) is_starved: bool,
+    /// Whether a send is in flight.
+    pub(super) is_sending: bool,
+    /// Whether the ring knows the socket by the link's place.
+    pub(super) is_installed: bool,
     /// Since when it is over: nothing is received any more.
     pub(super) closed_ns: Option<u64>,
     pub(super) last_receive_ns: u64,
-    socket: TcpStream,
-    tls: Option<Tls>,
-    deframer: Deframer,
-    answers: Answers,
-    /// Whether a send is in flight.
-    pub(super) is_sending: bool,
-    /// What is being sent, as it goes over the wire, and how much of it is gone.
-    sending: Vec<u8>,
-    sent: usize,
+    /// Since when a ping of ours waits for a sign of life.
+    pinged_ns: Option<u64>,
+    vigil: Vigil,
+    /// Whether a network card brings its data that can be polled.
+    has_card: bool,
+    socket: OwnedFd,
+    kind: Kind,
+    reader: Reader,
+    outbox: Outbox,
+}
+
+/// What is said over a link, and what its end means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    WebSocket,
+    Stream,
+    Datagrams,
+}
+
+/// What a look at a link's silence tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It is short enough.
+    Short,
+    /// A ping was put into the outbox.
+    Pinged,
+    /// It is dead: nothing came for so many seconds.
+    Dead(u64),
 }
 
 /// The connections of a hot thread, by their place.
@@ -37,7 +56,7 @@ pub(super) struct Link {
 pub(super) struct Links(pub(super) Vec<Option<Link>>);
 
 impl Drop for Links {
-    /// Gives nothing back that the kernel may still write to.
+    /// Gives nothing back that the kernel may still use.
     fn drop(&mut self) {
         for link in self.0.iter_mut().filter_map(Option::take) {
             link.shut_down();
@@ -48,50 +67,42 @@ impl Drop for Links {
     }
 }
 
-/// Pongs and close frames.
-struct Answers {
-    framer: Framer,
-    /// What is to be sent next, in clear.
-    waiting: Vec<u8>,
-    /// How many pings were answered.
-    pings: u64,
-}
-
-struct Tls {
-    connection: Box<rustls::ClientConnection>,
-    cipher: Box<[u8]>,
-}
-
 /// Memory for the kernel to write to or read from.
 pub(super) struct Buffer {
     pub(super) at: *mut u8,
     pub(super) len: u32,
 }
 
+impl Buffer {
+    fn of(bytes: &mut [u8]) -> Self {
+        Self { at: bytes.as_mut_ptr(), len: bytes.len() as u32 }
+    }
+}
+
 impl Link {
     pub(super) fn new(established: Established, now_ns: u64) -> Self {
-        let mut deframer = Deframer::default();
-        let residual = &established.residual;
-        deframer.space()[..residual.len()].copy_from_slice(residual);
-        deframer.received(residual.len());
-        let cipher = || vec![0; CIPHER_BYTES].into_boxed_slice();
+        let Established { feed, socket, transport, vigil } = established;
+        let kind = match &transport {
+            Transport::WebSocket { .. } => Kind::WebSocket,
+            Transport::Stream { .. } => Kind::Stream,
+            Transport::Datagrams => Kind::Datagrams,
+        };
         Self {
-            feed: established.feed,
+            feed,
             in_flight: 0,
+            is_receiving: false,
+            is_starved: false,
+            is_sending: false,
+            is_installed: false,
             closed_ns: None,
             last_receive_ns: now_ns,
-            socket: established.socket,
-            tls: established.tls.map(|connection| Tls { connection, cipher: cipher() }),
-            deframer,
-            answers: Answers {
-                // The standard library seeds its hash maps from the kernel's random numbers.
-                framer: Framer::new(std::hash::RandomState::new().build_hasher().finish()),
-                waiting: Vec::with_capacity(MAX_WAITING_BYTES),
-                pings: 0,
-            },
-            is_sending: false,
-            sending: Vec::with_capacity(MAX_WAITING_BYTES),
-            sent: 0,
+            pinged_ns: None,
+            vigil,
+            has_card: napi_id(&socket) > 0,
+            socket,
+            kind,
+            reader: Reader::new(transport),
+            outbox: Outbox::new(),
         }
     }
 
@@ -99,91 +110,92 @@ impl Link {
         self.socket.as_raw_fd()
     }
 
-    /// Where the ring is to receive to.
-    pub(super) fn receive_buffer(&mut self) -> Buffer {
-        let space = match &mut self.tls {
-            Some(tls) => &mut tls.cipher[..],
-            None => self.deframer.space(),
-        };
-        Buffer { at: space.as_mut_ptr(), len: space.len() as u32 }
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// Takes in the `len` bytes that were received, and calls `message` with each message they complete.
-    pub(super) fn received(
-        &mut self,
-        len: usize,
-        mut message: impl FnMut(&[u8]) -> Result<(), CloseReason>,
-    ) -> Result<(), CloseReason> {
-        let Some(tls) = &mut self.tls else {
-            self.deframer.received(len);
-            return self.answers.take_events(&mut self.deframer, &mut message);
-        };
-        let mut cipher = &tls.cipher[..len];
-        while !cipher.is_empty() {
-            tls.connection.read_tls(&mut cipher)?;
-            let outcome = tls.connection.process_new_packets();
-            // What was decrypted before an error or the end is as good as ever.
-            take_decrypted(&mut tls.connection, &mut self.deframer, &mut self.answers, &mut message)?;
-            if outcome?.peer_has_closed() {
-                return Err(CloseReason::EndOfStream);
-            }
-        }
-        Ok(())
+    /// Whether a network card brings its data that the kernel can poll.
+    pub(super) fn has_card(&self) -> bool {
+        self.has_card
+    }
+
+    /// Where the ring is to receive to, where receives are single.
+    pub(super) fn receive_buffer(&mut self) -> Buffer {
+        Buffer::of(self.reader.space())
+    }
+
+    /// Takes in the `len` bytes that were received there, and gives `sink` each message that they complete.
+    pub(super) fn received(&mut self, len: usize, sink: &mut Sink<'_>) -> Result<(), CloseReason> {
+        self.reader.received(len, &mut self.outbox, sink)
+    }
+
+    /// Takes in bytes that lie elsewhere, and gives `sink` each message that they complete.
+    pub(super) fn take(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), CloseReason> {
+        self.reader.take(bytes, &mut self.outbox, sink)
     }
 
     /// Takes what was received before the hot thread had the connection.
-    pub(super) fn begin(
-        &mut self,
-        mut message: impl FnMut(&[u8]) -> Result<(), CloseReason>,
-    ) -> Result<(), CloseReason> {
-        self.answers.take_events(&mut self.deframer, &mut message)?;
-        let Some(tls) = &mut self.tls else { return Ok(()) };
-        take_decrypted(&mut tls.connection, &mut self.deframer, &mut self.answers, &mut message)?;
-        match tls.connection.process_new_packets()?.peer_has_closed() {
-            true => Err(CloseReason::EndOfStream),
-            false => Ok(()),
-        }
+    pub(super) fn begin(&mut self, sink: &mut Sink<'_>) -> Result<(), CloseReason> {
+        self.reader.begin(&mut self.outbox, sink)
+    }
+
+    /// Tells that something came: whoever sends lives.
+    pub(super) fn lives(&mut self, now_ns: u64) {
+        self.last_receive_ns = now_ns;
+        self.pinged_ns = None;
     }
 
     /// What the ring is to send now: the rest of what was begun, or what waits. `None` if there is nothing.
     pub(super) fn send_buffer(&mut self) -> Result<Option<Buffer>, CloseReason> {
-        if self.sent == self.sending.len() {
-            self.sending.clear();
-            self.sent = 0;
-            match &mut self.tls {
-                None => std::mem::swap(&mut self.sending, &mut self.answers.waiting),
-                Some(tls) => {
-                    tls.connection.writer().write_all(&self.answers.waiting)?;
-                    self.answers.waiting.clear();
-                    while tls.connection.wants_write() {
-                        tls.connection.write_tls(&mut self.sending)?;
-                    }
-                }
-            }
-        }
-        let rest = &mut self.sending[self.sent..];
-        Ok((!rest.is_empty()).then_some(Buffer { at: rest.as_mut_ptr(), len: rest.len() as u32 }))
+        let rest = self.outbox.next(self.reader.tls())?;
+        Ok((!rest.is_empty()).then(|| Buffer::of(rest)))
     }
 
     /// Tells that `len` bytes of the send buffer are gone.
     pub(super) fn sent(&mut self, len: usize) {
-        self.sent += len;
+        self.outbox.sent(len);
     }
 
     /// How many pings were answered since the last call.
     pub(super) fn take_pings(&mut self) -> u64 {
-        std::mem::take(&mut self.answers.pings)
+        self.outbox.take_pings()
+    }
+
+    /// Has a text sent: as a message of a WebSocket, as it is in a stream or a datagram.
+    pub(super) fn say(&mut self, text: &str) -> Result<(), Full> {
+        match self.kind {
+            Kind::WebSocket => self.outbox.text(text),
+            Kind::Stream | Kind::Datagrams => self.outbox.bytes(text.as_bytes()),
+        }
+    }
+
+    /// Looks how long nothing came, and pings where that is too long.
+    pub(super) fn watch(&mut self, now_ns: u64) -> Silence {
+        let silent_ns = now_ns.saturating_sub(self.last_receive_ns);
+        match self.pinged_ns {
+            Some(since) if now_ns.saturating_sub(since) > self.vigil.pong_patience_ns => {
+                Silence::Dead(silent_ns / 1_000_000_000)
+            }
+            None if silent_ns > self.vigil.idle_ping_ns => {
+                self.pinged_ns = Some(now_ns);
+                // Where nothing goes out any more there is nothing to ping with, and the patience is the same.
+                let pinged = self.kind == Kind::WebSocket && self.outbox.ping().is_ok();
+                if pinged { Silence::Pinged } else { Silence::Short }
+            }
+            _ => Silence::Short,
+        }
     }
 
     /// Has a close frame sent, since we go of our own accord.
     pub(super) fn say_goodbye(&mut self) {
-        self.answers.framer.close(1000, &mut self.answers.waiting);
+        if self.kind == Kind::WebSocket {
+            self.outbox.close(1000);
+        }
     }
 
     /// Forgets what is to be sent, since sending failed.
     pub(super) fn give_up_sending(&mut self) {
-        self.answers.waiting.clear();
-        self.sent = self.sending.len();
+        self.outbox.give_up();
     }
 
     /// Whether it is over.
@@ -193,58 +205,19 @@ impl Link {
 
     /// Ends the connection at the transport, so that operations in flight complete.
     pub(super) fn shut_down(&self) {
-        let _ = self.socket.shutdown(Shutdown::Both); // It may be gone already.
+        // It may be gone already.
+        let _ = nix::sys::socket::shutdown(self.fd(), nix::sys::socket::Shutdown::Both);
     }
 }
 
-/// Takes all that is decrypted. More of it may be there than the window has room for: the events make room.
-fn take_decrypted(
-    connection: &mut rustls::ClientConnection,
-    deframer: &mut Deframer,
-    answers: &mut Answers,
-    message: &mut impl FnMut(&[u8]) -> Result<(), CloseReason>,
-) -> Result<(), CloseReason> {
-    loop {
-        match connection.reader().read(deframer.space()) {
-            // The end shows in the state of the connection, behind all that came before it.
-            Ok(0) => return Ok(()),
-            Ok(len) => deframer.received(len),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        answers.take_events(deframer, message)?;
+/// The queue of the network card that brings a socket's data; zero if there is none, as on loopback, or none yet.
+fn napi_id(socket: &impl AsFd) -> u32 {
+    let mut id = 0u32;
+    let mut len = size_of_val(&id) as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `len` bytes to `id`, which has so many, and what it wrote to `len`.
+    unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_INCOMING_NAPI_ID, (&raw mut id).cast(), &raw mut len);
     }
-}
-
-impl Answers {
-    /// Takes all events that are there.
-    fn take_events(
-        &mut self,
-        deframer: &mut Deframer,
-        message: &mut impl FnMut(&[u8]) -> Result<(), CloseReason>,
-    ) -> Result<(), CloseReason> {
-        loop {
-            match deframer.next_event() {
-                Ok(Some(Event::Message(payload))) => message(payload)?,
-                Ok(Some(Event::Ping(payload))) => {
-                    if self.waiting.len() + payload.len() + 8 > MAX_WAITING_BYTES {
-                        // Of many pings only the last must be answered (RFC 6455 §5.5.3).
-                        self.waiting.clear();
-                    }
-                    self.framer.pong(payload, &mut self.waiting);
-                    self.pings += 1;
-                }
-                Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => {
-                    self.framer.close(code, &mut self.waiting);
-                    return Err(CloseReason::ByServer(code));
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    self.framer.close(error.close_code(), &mut self.waiting);
-                    return Err(error.into());
-                }
-            }
-        }
-    }
+    id
 }

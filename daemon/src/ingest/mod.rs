@@ -5,18 +5,30 @@
 //! [`Event::Closed`] comes back and the cold side begins again. Both queues are bounded.
 
 pub mod connect;
+mod gap;
 pub mod hot;
+mod intake;
 mod link;
+mod operations;
+mod outbox;
+#[cfg(test)]
+mod tests;
+mod tls;
+pub mod transport;
 pub mod ws;
+
+pub use outbox::Full;
 
 use crate::now_ns;
 use link::Link;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::Duration;
 use tokio::sync::Notify;
+use transport::{BadPacket, Transport};
 
 /// How many new connections, and how many events, may wait for the other side.
 const QUEUE_LEN: usize = 256;
@@ -24,16 +36,69 @@ const QUEUE_LEN: usize = 256;
 /// How often the cold side looks for events that did not ring.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The longest text that can be handed over to be said.
+pub const MAX_TEXT_BYTES: usize = 4096;
+/// How many texts may wait for the hot thread.
+const TEXT_QUEUE_LEN: usize = 32;
+
 /// A connection that is ready to be read.
 pub struct Established {
     /// Which feed it carries.
     pub feed: usize,
-    /// The connected socket.
-    pub socket: std::net::TcpStream,
-    /// Its TLS state, if it is encrypted.
-    pub tls: Option<Box<rustls::ClientConnection>>,
-    /// Decrypted bytes that came behind the handshake.
-    pub residual: Vec<u8>,
+    /// The connected socket. It blocks: its operations wait in the kernel.
+    pub socket: OwnedFd,
+    /// How what it brings becomes messages.
+    pub transport: Transport,
+    /// How long it may be silent.
+    pub vigil: Vigil,
+}
+
+impl Established {
+    /// A WebSocket after its handshake, behind which `residual` has come.
+    pub fn web_socket(
+        feed: usize,
+        socket: impl Into<OwnedFd>,
+        tls: Option<Box<rustls::ClientConnection>>,
+        residual: Vec<u8>,
+    ) -> Self {
+        let transport = Transport::WebSocket { tls, residual };
+        Self { feed, socket: socket.into(), transport, vigil: Vigil::default() }
+    }
+}
+
+/// How long a connection may be silent. Whatever comes, to the byte, breaks its silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vigil {
+    /// After so long without anything it is pinged, if it is a WebSocket.
+    pub idle_ping_ns: u64,
+    /// After so much longer it counts as dead.
+    pub pong_patience_ns: u64,
+}
+
+impl Default for Vigil {
+    /// Venues send something every second, and the quietest ping every 20 s.
+    fn default() -> Self {
+        Self { idle_ping_ns: 15_000_000_000, pong_patience_ns: 10_000_000_000 }
+    }
+}
+
+/// A text on its way to the hot thread, which neither allocates nor frees.
+struct Text {
+    feed: usize,
+    len: usize,
+    bytes: [u8; MAX_TEXT_BYTES],
+}
+
+impl Text {
+    fn new(feed: usize, text: &str) -> Option<Self> {
+        let mut bytes = [0; MAX_TEXT_BYTES];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { feed, len: text.len(), bytes })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default() // It was text.
+    }
 }
 
 /// What the hot thread tells.
@@ -76,14 +141,21 @@ pub enum CloseReason {
     /// The server broke TLS.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// Nothing came for so long that pings must have failed to come too.
-    #[error("nothing came for {0} s")]
+    /// Nothing came for so long, not even an answer to a ping.
+    #[error("nothing came for {0} s, nor an answer to a ping")]
     Silent(u64),
+    /// The server does not read what is said to it.
+    #[error("{0}")]
+    Unread(#[from] Full),
+    /// The packets of a stream cannot be told apart.
+    #[error("{0}")]
+    Packet(#[from] BadPacket),
 }
 
 /// The cold side's end.
 pub struct Remote {
     connections: rtrb::Producer<Link>,
+    texts: rtrb::Producer<Text>,
     events: rtrb::Consumer<Event>,
     /// Connections that are over: giving back their megabytes is not for the hot thread.
     over: rtrb::Consumer<Link>,
@@ -93,6 +165,7 @@ pub struct Remote {
 /// The hot side's end.
 pub struct Local {
     connections: rtrb::Consumer<Link>,
+    texts: rtrb::Consumer<Text>,
     events: rtrb::Producer<Event>,
     over: rtrb::Producer<Link>,
     shared: Arc<Shared>,
@@ -121,8 +194,9 @@ pub fn channel() -> io::Result<(Remote, Local)> {
     let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (over, over_out) = rtrb::RingBuffer::new(QUEUE_LEN);
-    let remote = Remote { connections, events: events_out, over: over_out, shared: shared.clone() };
-    Ok((remote, Local { connections: connections_out, events, over, shared }))
+    let (texts, texts_out) = rtrb::RingBuffer::new(TEXT_QUEUE_LEN);
+    let remote = Remote { connections, texts, events: events_out, over: over_out, shared: shared.clone() };
+    Ok((remote, Local { connections: connections_out, texts: texts_out, events, over, shared }))
 }
 
 impl Remote {
@@ -131,6 +205,14 @@ impl Remote {
         // Made here, since its buffers are megabytes: the hot thread does not allocate.
         let taken = self.connections.push(Link::new(established, now_ns())).is_ok();
         let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
+        taken
+    }
+
+    /// Has a text said to the server of a feed, if that is connected by then. False if it is too long, or too many
+    /// wait already.
+    pub fn say(&mut self, feed: usize, text: &str) -> bool {
+        let taken = Text::new(feed, text).is_some_and(|text| self.texts.push(text).is_ok());
+        let _ = self.shared.wake.write(1); // As above.
         taken
     }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// The longest frame header: two bytes and eight of length. Servers do not mask.
 const MAX_HEADER_BYTES: usize = 10;
-const MAX_CONTROL_BYTES: usize = 125;
+pub(super) const MAX_CONTROL_BYTES: usize = 125;
 
 /// What the server sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -261,6 +261,11 @@ impl Framer {
         Self { mask: seed }
     }
 
+    /// Appends a ping with `payload`, which is at most 125 bytes long.
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.control(9, payload, out);
+    }
+
     /// Appends a pong with `payload`, which is at most 125 bytes long, as pings are.
     pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) {
         self.control(10, payload, out);
@@ -272,15 +277,44 @@ impl Framer {
         self.control(8, if code == 1005u16.to_be_bytes() { &[] } else { &code }, out);
     }
 
+    /// Appends a message of text, in one frame.
+    pub fn text(&mut self, text: &str, out: &mut Vec<u8>) {
+        self.frame(1, text.as_bytes(), out);
+    }
+
+    /// How many bytes a frame with so much payload takes at the most.
+    pub const fn frame_bytes(payload: usize) -> usize {
+        MAX_HEADER_BYTES + size_of::<u32>() + payload
+    }
+
     fn control(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
         debug_assert!(payload.len() <= MAX_CONTROL_BYTES);
-        // SplitMix64 (Steele, Lea, Flood 2014): each mask tells nothing useful about the next.
+        self.frame(opcode, payload, out);
+    }
+
+    fn frame(&mut self, opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+        out.push(0x80 | opcode);
+        match payload.len() {
+            len @ 0..126 => out.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                out.push(0x80 | 126);
+                out.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                out.push(0x80 | 127);
+                out.extend((len as u64).to_be_bytes());
+            }
+        }
+        let mask = self.next_mask();
+        out.extend(mask);
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): each mask tells nothing useful about the next.
+    fn next_mask(&mut self) -> [u8; 4] {
         self.mask = self.mask.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.mask ^ (self.mask >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let mask = ((mixed ^ (mixed >> 31)) as u32).to_be_bytes();
-        out.extend([0x80 | opcode, 0x80 | payload.len() as u8]);
-        out.extend(mask);
-        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        ((mixed ^ (mixed >> 31)) as u32).to_be_bytes()
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! What holds: nothing here blocks; a request's head and the taking of its answer have a deadline each.
 
-use super::http::{self, MAX_HEAD, Request};
-use super::market::Market;
+use super::binance::wire;
+use super::faults::{Faults, Injector, Log, RestFaults};
+use super::http::{self, Answer, MAX_HEAD, Request};
+use super::line::{self, Line};
 use super::rest;
 use super::session::{Limits, Session};
-use super::streams::Streams;
-use super::wire;
+use super::transport::Transport;
+use super::venue::{Dialect, World};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long a client may take to send its request, and again to take the answer.
@@ -19,10 +20,15 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection needs to know of the venue.
 pub(super) struct Venue<'v> {
-    pub(super) market: &'v Market,
-    pub(super) streams: &'v Streams,
+    pub(super) world: World<'v>,
     pub(super) limits: Limits,
     pub(super) now: Instant,
+    pub(super) seed: u64,
+    pub(super) faults: &'v Faults,
+    pub(super) rest: &'v mut RestFaults,
+    pub(super) log: &'v mut Log,
+    /// How many sessions there have been.
+    pub(super) sessions: &'v mut u64,
 }
 
 #[derive(Debug)]
@@ -34,18 +40,28 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 enum Stage {
-    Head { stream: TcpStream, received: Vec<u8>, until: Instant },
-    Answer { stream: TcpStream, left: Vec<u8>, until: Instant },
-    Linger { stream: TcpStream, until: Instant },
+    Head {
+        stream: Transport,
+        received: Vec<u8>,
+        until: Instant,
+    },
+    /// From `since` on the answer is written.
+    Answer {
+        stream: Transport,
+        left: Vec<u8>,
+        since: Instant,
+    },
+    Linger {
+        stream: Transport,
+        until: Instant,
+    },
     Session(Box<Session>),
     Over,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, refused: bool, now: Instant) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stage: Stage::Head { stream, received: Vec::new(), until: now + PATIENCE }, refused })
+    pub(super) fn new(stream: Transport, refused: bool, now: Instant) -> Self {
+        Self { stage: Stage::Head { stream, received: Vec::new(), until: now + PATIENCE }, refused }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -63,7 +79,7 @@ impl Connection {
     }
 
     /// Does what can be done without waiting.
-    pub(super) fn turn(&mut self, venue: &Venue<'_>) {
+    pub(super) fn turn(&mut self, venue: &mut Venue<'_>) {
         let now = venue.now;
         let ended: Option<String> = match &mut self.stage {
             Stage::Head { stream, received, until } => match fill(stream, received) {
@@ -72,9 +88,10 @@ impl Connection {
                 Ok(false) => Some("the client left before its request was complete".to_owned()),
                 Err(error) => Some(error.to_string()),
             },
-            Stage::Answer { stream, left, until } => match drain(stream, left) {
+            Stage::Answer { since, .. } if now < *since => None,
+            Stage::Answer { stream, left, since } => match drain(stream, left) {
                 Ok(true) => return self.linger(now),
-                Ok(false) if now < *until => None,
+                Ok(false) if now < *since + PATIENCE => None,
                 Ok(false) => Some("the client did not take its answer".to_owned()),
                 Err(error) => Some(error.to_string()),
             },
@@ -83,7 +100,7 @@ impl Connection {
                 _ => Some("answered".to_owned()),
             },
             Stage::Session(session) => {
-                session.turn(now, venue.market.now_ms(), venue.streams).err().map(|why| why.to_string())
+                session.turn(now, &venue.world, venue.log).err().map(|why| why.to_string())
             }
             Stage::Over => None,
         };
@@ -92,7 +109,7 @@ impl Connection {
         }
     }
 
-    fn read_head(&mut self, venue: &Venue<'_>) {
+    fn read_head(&mut self, venue: &mut Venue<'_>) {
         let Stage::Head { received, .. } = &self.stage else {
             return;
         };
@@ -103,7 +120,7 @@ impl Connection {
         }
     }
 
-    fn serve(&mut self, request: &Request, venue: &Venue<'_>) {
+    fn serve(&mut self, request: &Request, venue: &mut Venue<'_>) {
         let now = venue.now;
         if self.refused {
             return self.reply(503, "The simulated venue has no room for another connection.", now);
@@ -111,18 +128,28 @@ impl Connection {
         if request.method != "GET" {
             return self.reply(405, "The simulated venue answers GET requests only.", now);
         }
-        match (wanted(request, venue.streams), &request.accept_key) {
+        match (line::dialect(request, venue.world.names), &request.accept_key) {
             (None, _) => {
-                let (status, body) = rest::answer(venue.market, &request.path, &request.query);
-                self.answer(http::response(status, &body), now);
+                let (late_ms, status) = venue.rest.next(venue.world.now_ms(), venue.log);
+                let answer = match status {
+                    Some(status) => Answer::new(status, rest::FAULT.to_owned()),
+                    None => rest::answer(&venue.world, &request.path, &request.query),
+                };
+                self.answer(http::response(&answer), now + Duration::from_millis(late_ms.unsigned_abs()));
             }
             (Some(Err(sentence)), _) => self.reply(400, &sentence, now),
             (Some(Ok(_)), None) => self.reply(426, "Streams need a WebSocket request of version 13.", now),
-            (Some(Ok(subscribed)), Some(accept_key)) => self.upgrade(request, accept_key, subscribed, venue),
+            (Some(Ok(dialect)), Some(accept_key)) => self.upgrade(request, accept_key, dialect, venue),
         }
     }
 
-    fn upgrade(&mut self, request: &Request, accept_key: &str, subscribed: Vec<bool>, venue: &Venue<'_>) {
+    fn upgrade(
+        &mut self,
+        request: &Request,
+        accept_key: &str,
+        dialect: Box<dyn Dialect>,
+        venue: &mut Venue<'_>,
+    ) {
         let Stage::Head { mut stream, received, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
@@ -130,57 +157,36 @@ impl Connection {
         if let Err(error) = stream.write_all(&http::switch_to_websocket(accept_key)) {
             return self.end(&error);
         }
-        let combined = request.path == "/stream";
         let later = received[request.head_len..].to_vec();
-        let session = Session::new(stream, later, venue.limits, combined, subscribed, venue.now);
+        *venue.sessions += 1;
+        let injector = Injector::new(venue.faults, venue.seed, *venue.sessions);
+        let line = Line::new(dialect, injector, &venue.world, venue.log);
+        let session = Session::new(stream, later, venue.limits, line, venue.now);
         self.stage = Stage::Session(Box::new(session));
     }
 
     fn reply(&mut self, status: u16, sentence: &str, now: Instant) {
-        self.answer(http::response(status, &wire::error(-1, sentence)), now);
+        self.answer(http::response(&Answer::new(status, wire::error(-1, sentence))), now);
     }
 
-    fn answer(&mut self, left: Vec<u8>, now: Instant) {
+    fn answer(&mut self, left: Vec<u8>, since: Instant) {
         if let Stage::Head { stream, .. } = std::mem::replace(&mut self.stage, Stage::Over) {
-            self.stage = Stage::Answer { stream, left, until: now + PATIENCE };
+            self.stage = Stage::Answer { stream, left, since };
         }
     }
 
     /// Waits for the client to close: closing over unread bytes would reset the connection, answer and all.
     fn linger(&mut self, now: Instant) {
-        if let Stage::Answer { stream, .. } = std::mem::replace(&mut self.stage, Stage::Over)
-            && stream.shutdown(Shutdown::Write).is_ok()
+        if let Stage::Answer { mut stream, .. } = std::mem::replace(&mut self.stage, Stage::Over)
+            && stream.finish().is_ok()
         {
             self.stage = Stage::Linger { stream, until: now + LINGER };
         }
     }
 }
 
-/// The streams that a WebSocket path asks for; `None` for paths that are not WebSocket's.
-fn wanted(request: &Request, streams: &Streams) -> Option<Result<Vec<bool>, String>> {
-    let names = match (request.path.as_str(), request.query.as_slice()) {
-        ("/ws" | "/stream", []) => "",
-        ("/stream", [(name, value)]) if name == "streams" => value,
-        ("/ws" | "/stream", _) => {
-            return Some(Err("The only parameter of a stream is 'streams', of /stream.".into()));
-        }
-        (path, query) => match path.strip_prefix("/ws/")? {
-            names if query.is_empty() => names,
-            _ => return Some(Err("A raw stream has no parameters.".into())),
-        },
-    };
-    let mut subscribed = vec![false; streams.len()];
-    for name in names.split('/').filter(|name| !name.is_empty()) {
-        match streams.find(name) {
-            Some(stream) => subscribed[stream] = true,
-            None => return Some(Err(format!("There is no stream '{name}'."))),
-        }
-    }
-    Some(Ok(subscribed))
-}
-
 /// Reads what has come, up to the longest head. False at the client's end.
-fn fill(stream: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<bool> {
+fn fill(stream: &mut Transport, received: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 2_048];
     while received.len() < MAX_HEAD {
         let room = chunk.len().min(MAX_HEAD - received.len());
@@ -195,7 +201,7 @@ fn fill(stream: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Writes what the client takes. True when nothing is left.
-fn drain(stream: &mut TcpStream, left: &mut Vec<u8>) -> io::Result<bool> {
+fn drain(stream: &mut Transport, left: &mut Vec<u8>) -> io::Result<bool> {
     while !left.is_empty() {
         match stream.write(left) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -208,7 +214,7 @@ fn drain(stream: &mut TcpStream, left: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Throws away what has come, a chunk a turn. False at the client's end.
-fn discard(stream: &mut TcpStream) -> io::Result<bool> {
+fn discard(stream: &mut Transport) -> io::Result<bool> {
     match stream.read(&mut [0; 4_096]) {
         Ok(len) => Ok(len > 0),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),

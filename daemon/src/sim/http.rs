@@ -20,6 +20,24 @@ pub(super) struct Request {
     pub(super) head_len: usize,
 }
 
+impl Request {
+    /// A GET request without a connection.
+    pub(super) fn get(target: &str) -> Self {
+        let (path, query) = target_of(target);
+        Self { method: "GET".to_owned(), path, query, accept_key: None, head_len: 0 }
+    }
+}
+
+/// The path and the parameters of a request's target.
+fn target_of(target: &str) -> (String, Vec<(String, String)>) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pair = |text: &str| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        (unescape(name), unescape(value))
+    };
+    (unescape(path), query.split('&').filter(|text| !text.is_empty()).map(pair).collect())
+}
+
 /// Reads a request's head. `None` while it is incomplete; the error is one sentence.
 pub(super) fn parse(received: &[u8]) -> Result<Option<Request>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -30,16 +48,11 @@ pub(super) fn parse(received: &[u8]) -> Result<Option<Request>, String> {
         Ok(httparse::Status::Partial) => return Err(format!("The request's head exceeds {MAX_HEAD} bytes.")),
         Err(error) => return Err(format!("The request is not HTTP/1.1: {error}.")),
     };
-    let target = head.path.unwrap_or("/");
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let pair = |text: &str| {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        (unescape(name), unescape(value))
-    };
+    let (path, query) = target_of(head.path.unwrap_or("/"));
     Ok(Some(Request {
         method: head.method.unwrap_or("").to_owned(),
-        path: unescape(path),
-        query: query.split('&').filter(|text| !text.is_empty()).map(pair).collect(),
+        path,
+        query,
         accept_key: accept_key(head.headers),
         head_len,
     }))
@@ -75,21 +88,39 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&plain).into_owned()
 }
 
-/// A whole response with a JSON body, after which the connection ends.
-pub(super) fn response(status: u16, body: &str) -> Vec<u8> {
+/// An answer with a JSON body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// Headers beyond those that every answer has.
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: String,
+}
+
+impl Answer {
+    pub(super) fn new(status: u16, body: String) -> Self {
+        Self { status, headers: Vec::new(), body }
+    }
+}
+
+/// A whole response, after which the connection ends.
+pub(super) fn response(answer: &Answer) -> Vec<u8> {
+    let Answer { status, headers, body } = answer;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let reason = match status {
         200 => "OK",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         426 => "Upgrade Required",
+        429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Bad Request",
     };
     let length = body.len();
     format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json;charset=UTF-8\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+         {headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }

@@ -109,6 +109,31 @@ impl Klines {
         }
     }
 
+    /// The open bar and up to `count` - 1 closed ones before it, newest first.
+    pub(super) fn newest(&self, interval: Timeframe, count: usize) -> impl Iterator<Item = &Bar> + Clone {
+        // `Timeframe::ALL` lists the variants in their own order.
+        let i = interval as usize;
+        [&self.open[i]].into_iter().chain(self.closed[i].iter().rev()).take(count)
+    }
+
+    /// What the last `count` bars of an interval make together.
+    pub(super) fn sum(&self, interval: Timeframe, count: usize) -> Bar {
+        let mut sum = self.open[interval as usize].clone();
+        for bar in self.newest(interval, count).skip(1) {
+            (sum.open_ms, sum.open) = (bar.open_ms, bar.open);
+            (sum.high, sum.low) = (sum.high.max(bar.high), sum.low.min(bar.low));
+            sum.trades += bar.trades;
+            sum.volume += bar.volume;
+            sum.quote += bar.quote;
+        }
+        sum
+    }
+
+    /// The last day, in whole hours.
+    pub(super) fn day(&self) -> Bar {
+        self.sum(Timeframe::H1, 24)
+    }
+
     /// The bars that are still open, by interval.
     pub(super) fn open(&self) -> &[Bar; INTERVALS] {
         &self.open
@@ -144,8 +169,7 @@ mod tests {
     #[test]
     fn bars_close_once_and_stay_flat_without_trades() {
         let mut klines = Klines::new(500, 70);
-        let trade =
-            Trade { id: 5, aggregate: 1, price: 90, quantity: 2, time_ms: 700, buyer_is_maker: false };
+        let trade = Trade { id: 5, aggregate: 1, price: 90, quantity: 2, time_ms: 700, ..Trade::default() };
         klines.add(&trade);
         let mut closed = Vec::new();
         for time_ms in 501..=3_000 {

@@ -10,7 +10,7 @@ use super::klines::Bar;
 use super::symbol::Symbol;
 
 /// A trade. Price and quantity in units of 1e-8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Trade {
     pub(super) id: i64,
     /// The aggregate trade this is part of: the fills of one order at one price.
@@ -18,6 +18,10 @@ pub(super) struct Trade {
     pub(super) price: i64,
     pub(super) quantity: i64,
     pub(super) time_ms: i64,
+    /// What the time has beyond its millisecond; the fills of one order share it.
+    pub(super) micros: i64,
+    /// The id of the change that this fill made to the book.
+    pub(super) update: u64,
     /// Whether the seller was the taker.
     pub(super) buyer_is_maker: bool,
 }
@@ -26,6 +30,11 @@ impl Trade {
     /// Price times quantity, in units of 1e-16.
     pub(super) fn quote(&self) -> i128 {
         i128::from(self.price) * i128::from(self.quantity)
+    }
+
+    /// The time in whole nanoseconds since the Unix epoch.
+    pub(super) fn time_ns(&self) -> i64 {
+        (self.time_ms * 1_000 + self.micros) * 1_000
     }
 }
 
@@ -57,9 +66,13 @@ impl AggTrade {
 /// How often the streams of book changes speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Every 100 ms: `@depth@100ms`.
+    /// Every millisecond in which something changed: Kraken's book.
+    Each,
+    /// Every 50 ms: Coinbase's batches.
+    Batch,
+    /// Every 100 ms: Binance's `@depth@100ms`.
     Fast,
-    /// Every second: `@depth`.
+    /// Every second: Binance's `@depth`.
     Slow,
 }
 
@@ -68,6 +81,8 @@ pub(super) enum Pace {
 pub(super) enum Happening {
     Trade(Trade),
     AggTrade(AggTrade),
+    /// All fills of one order, after each was told by itself.
+    Order(Vec<Trade>),
     /// The best bid or ask changed; `update` is the id of the change.
     Quote {
         update: u64,

@@ -1,35 +1,55 @@
-//! The simulated venue: a server that speaks Binance's spot market-data protocol over a seeded market.
+//! The simulated venues: one seeded market, told in the words of Binance, Kraken and Coinbase.
 //!
 //! It exists so that `chartd demo` needs no set-up, and so that tests can compare chartd's candles with klines
-//! that chartd did not make: nothing here uses chartd's own candle or number code. What holds:
+//! that chartd did not make: nothing here uses chartd's own candle, number, decoder or book code. What holds:
 //!
-//! - The seed and the first millisecond decide the market. Trades, books, quotes and klines agree.
+//! - The seed and the first millisecond decide the market. Trades, books, quotes and klines agree, at every venue.
 //! - One thread does everything and never waits for a client: a client that does not read is disconnected.
 //! - Connections, queues, requests and histories are bounded.
 //!
+//! | Path | Venue |
+//! |---|---|
+//! | `/ws…`, `/stream`, `/api/v3/` | Binance Spot |
+//! | `/v2`, `/0/public/` | Kraken, version 2 of its WebSocket |
+//! | `/` and `channels`, `/products` | Coinbase Exchange |
+//! | `/` and `channel`, `/api/v3/brokerage/market/` | Coinbase Advanced Trade |
+//! | addresses of their own | ITCH 5.0 by MoldUDP64 and SoupBinTCP |
+//!
 //! It is stricter than Binance in one thing: a stream that does not exist is refused, not silently accepted.
-//! It has no TLS, no partial books (`@depth20`), no 24 hour disconnect and no request weights.
+//! There are no request weights, and no Kraken candles of a week or more, whose beginnings we cannot verify.
 
 mod activity;
+mod binance;
 mod book;
+mod coinbase;
 mod connection;
+mod faults;
 mod http;
+mod itch;
 mod klines;
+mod kraken;
+mod line;
 mod market;
 mod random;
 mod rest;
 mod server;
 mod session;
-mod streams;
 mod symbol;
 #[cfg(test)]
 mod tests;
-mod wire;
+mod transport;
+mod venue;
+mod virtual_time;
+mod words;
+
+pub use faults::{Fault, Faults, FaultsError, Injected};
+pub use virtual_time::{Delivery, TrueBar, TrueTrade, Truth, Virtual, What};
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -57,6 +77,22 @@ pub struct SimConfig {
     pub queue_bytes: usize,
     /// Connections at a time, at least 1; beyond, requests are answered with 503.
     pub max_connections: usize,
+    /// How old a Binance connection becomes before it is told `serverShutdown`.
+    pub shutdown_after: Option<Duration>,
+    /// The time between `serverShutdown` and the close.
+    pub shutdown_notice: Duration,
+    /// The age at which a Binance connection is closed, which Binance does at 24 hours.
+    pub max_age: Option<Duration>,
+    /// What is made to go wrong.
+    pub faults: Faults,
+    /// Where MoldUDP64 sends its two lines, multicast or unicast, from the address that `listen` has.
+    pub mold: Option<[SocketAddr; 2]>,
+    /// Where packets of MoldUDP64 can be asked for again.
+    pub mold_requests: Option<SocketAddr>,
+    /// Where SoupBinTCP is served.
+    pub soup: Option<SocketAddr>,
+    /// Speaks TLS, and nothing else, with this certificate and key.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl SimConfig {
@@ -72,6 +108,23 @@ impl SimConfig {
             messages_per_second: 5,
             queue_bytes: 1 << 20,
             max_connections: 64,
+            shutdown_after: None,
+            shutdown_notice: Duration::from_secs(5),
+            max_age: None,
+            faults: Faults::none(),
+            mold: None,
+            mold_requests: None,
+            soup: None,
+            tls: None,
+        }
+    }
+
+    fn rules(&self) -> venue::Rules {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        venue::Rules {
+            shutdown_ms: self.shutdown_after.map(ms),
+            notice_ms: ms(self.shutdown_notice),
+            max_age_ms: self.max_age.map(ms),
         }
     }
 
@@ -81,7 +134,9 @@ impl SimConfig {
         }
         for (i, spec) in self.symbols.iter().enumerate() {
             let twice = self.symbols[..i].iter().any(|other| other.name() == spec.name());
-            let reason = if twice { Some("it is there twice") } else { spec.fault() };
+            let itch = self.mold.is_some() || self.soup.is_some();
+            let untold = || itch::Feed::fault(spec).filter(|_| itch);
+            let reason = if twice { Some("it is there twice") } else { spec.fault().or_else(untold) };
             if let Some(reason) = reason {
                 return Err(SimError::Symbol { name: spec.name(), reason });
             }
@@ -196,16 +251,48 @@ pub enum SimError {
         /// What the system said.
         source: io::Error,
     },
+    /// The certificate or the key cannot be used.
+    #[error("the simulated venue cannot use the certificate {certificate} with the key {key}: {reason}")]
+    Tls {
+        /// The certificate's file.
+        certificate: String,
+        /// The key's file.
+        key: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The system gave no thread.
     #[error("the simulated venue's thread did not start: {0}")]
     Thread(io::Error),
+}
+
+/// What TLS needs, from a PEM file with a certificate chain and one with its private key.
+pub fn tls(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, SimError> {
+    use rustls::pki_types::pem::{Error, PemObject};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let refuse = |reason: String| SimError::Tls {
+        certificate: certificate.display().to_string(),
+        key: key.display().to_string(),
+        reason,
+    };
+    let unreadable = |error: Error| refuse(error.to_string());
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable)?;
+    let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(unreadable)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
+    config.map(Arc::new).map_err(|error| refuse(error.to_string()))
 }
 
 /// A running simulated venue. It stops, its thread joined, when this is dropped.
 #[derive(Debug)]
 pub struct Sim {
     address: SocketAddr,
+    soup: Option<SocketAddr>,
+    mold_requests: Option<SocketAddr>,
     stop: Arc<AtomicBool>,
+    log: Arc<Mutex<faults::Log>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -218,19 +305,37 @@ impl Sim {
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let server = server::Server::new(listener, config);
+        let log = Arc::new(Mutex::new(faults::Log::default()));
+        let feed = itch::Feed::open(&config, server::utc_ms())?;
+        let (soup, mold_requests) = feed.as_ref().map_or((None, None), |feed| (feed.soup(), feed.requests()));
+        let server = server::Server::new(listener, config, Arc::clone(&log), feed);
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("sim".to_owned())
             .spawn(move || server.run(&stopped))
             .map_err(SimError::Thread)?;
         tracing::info!(%address, "simulated venue listening");
-        Ok(Self { address, stop, thread: Some(thread) })
+        Ok(Self { address, soup, mold_requests, stop, log, thread: Some(thread) })
     }
 
     /// The address it listens on, its port resolved.
     pub fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of SoupBinTCP, its port resolved, where it is served.
+    pub fn soup_addr(&self) -> Option<SocketAddr> {
+        self.soup
+    }
+
+    /// The address at which packets of MoldUDP64 can be asked for again, its port resolved.
+    pub fn mold_requests_addr(&self) -> Option<SocketAddr> {
+        self.mold_requests
+    }
+
+    /// The faults that were made to happen, oldest first; only the newest tens of thousands are kept.
+    pub fn injected(&self) -> Vec<Injected> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).entries().to_vec()
     }
 }
 

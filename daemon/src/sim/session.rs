@@ -1,16 +1,20 @@
-//! One WebSocket client: what it subscribed to, what it may send, and how it stays alive or is let go.
+//! One WebSocket client's socket: what it may send, and how it stays alive or is let go.
 //!
 //! What holds: nothing here blocks; at most `queue_bytes` wait for the client; a client that leaves a ping
 //! unanswered, sends too much or breaks the protocol is disconnected. A pong counts only if it carries the
 //! payload of a ping: others are allowed, but prove nothing.
 
-use super::streams::Streams;
-use serde_json::Value;
+use super::faults::{Log, Ready, Shape};
+use super::line::Line;
+use super::random::Random;
+use super::transport::Transport;
+use super::venue::{Kind, Told, World};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
 
@@ -20,6 +24,8 @@ const MAX_MESSAGE: usize = 65_536;
 const WRITE_CHUNK: usize = 16_384;
 /// How many messages of one client are read in a turn.
 const READS_A_TURN: usize = 32;
+/// How many messages a second any venue but Binance takes.
+const OTHER_VENUES: u32 = 20;
 /// How long a client has to answer a close frame.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
@@ -38,17 +44,20 @@ pub(super) enum Ended {
     Closed,
     #[error("the client did not read what was sent to it")]
     TooSlow,
+    #[error("the connection was broken on purpose")]
+    Broken,
     #[error("the connection failed: {0}")]
     Failed(Box<Error>),
 }
 
 #[derive(Debug)]
 pub(super) struct Session {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Transport>,
+    line: Line,
     limits: Limits,
-    combined: bool,
-    subscribed: Vec<bool>,
     next_ping: Instant,
+    /// When a ping last stood between the frames of a message.
+    cut_ping: Option<Instant>,
     unanswered: VecDeque<(Instant, Bytes)>,
     /// When the present second of the client's messages began, and how many came in it.
     second: (Instant, u32),
@@ -61,11 +70,10 @@ pub(super) struct Session {
 impl Session {
     /// Takes over a non-blocking `stream` after the handshake; `received` are bytes that came after it.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Transport,
         received: Vec<u8>,
         limits: Limits,
-        combined: bool,
-        subscribed: Vec<bool>,
+        line: Line,
         now: Instant,
     ) -> Self {
         let config = WebSocketConfig::default()
@@ -76,10 +84,10 @@ impl Session {
             .max_frame_size(Some(MAX_MESSAGE));
         Self {
             socket: WebSocket::from_partially_read(stream, received, Role::Server, Some(config)),
+            line,
             limits,
-            combined,
-            subscribed,
             next_ping: now + limits.ping_interval,
+            cut_ping: None,
             unanswered: VecDeque::new(),
             second: (now, 0),
             closing: None,
@@ -87,28 +95,78 @@ impl Session {
         }
     }
 
-    pub(super) fn wants(&self, stream: usize) -> bool {
-        self.closing.is_none() && self.subscribed[stream]
+    /// Lives through a millisecond of the market, and queues what it says to this client.
+    pub(super) fn live(
+        &mut self,
+        told: &[Told<'_>],
+        world: &World<'_>,
+        log: &mut Log,
+        now: Instant,
+    ) -> Result<(), Ended> {
+        self.line.live(told, world, log);
+        self.deliver(now)
     }
 
-    /// Whether frames are to be wrapped with their stream's name.
-    pub(super) fn combined(&self) -> bool {
-        self.combined
+    /// Queues what is due.
+    fn deliver(&mut self, now: Instant) -> Result<(), Ended> {
+        while let Some(ready) = self.line.take() {
+            if self.closing.is_some() {
+                continue;
+            }
+            match ready {
+                Ready::Text { text, shape } => self.write(text, shape, now)?,
+                Ready::Close { code, reason } => self.close(code.into(), reason, now)?,
+                Ready::Abort => {
+                    let _ = self.socket.get_mut().reset_at_end(); // Else it ends like any other.
+                    return Err(Ended::Broken);
+                }
+                Ready::HalfRecord(text) => {
+                    pending(self.socket.flush())?;
+                    let _ = self.socket.get_mut().half_record(text.as_bytes()); // The end follows anyway.
+                    return Err(Ended::Broken);
+                }
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn send(&mut self, text: Utf8Bytes) -> Result<(), Ended> {
-        pending(self.socket.write(Message::Text(text)))
+    /// Queues a message, cut as it is to be.
+    fn write(&mut self, text: Utf8Bytes, shape: Shape, now: Instant) -> Result<(), Ended> {
+        if shape.segment.is_some() {
+            self.socket.get_mut().cut(shape.segment);
+        }
+        let Some(seed) = shape.fragment.filter(|_| text.len() > 1) else {
+            return pending(self.socket.write(Message::Text(text)));
+        };
+        let bytes = Bytes::from(text);
+        let mut random = Random::new(seed, 0);
+        let pieces = 2 + random.below(5);
+        let mut cuts: Vec<usize> = (1..pieces).map(|_| random.below(bytes.len() as i64) as usize).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let last = cuts.len() - 2;
+        for (i, cut) in cuts.windows(2).enumerate() {
+            let code = OpCode::Data(if i == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(bytes.slice(cut[0]..cut[1]), code, i == last);
+            pending(self.socket.write(Message::Frame(frame)))?;
+            // One a second at most: each is answered, and the client's messages are counted.
+            if i == 0 && shape.ping && self.cut_ping.is_none_or(|then| now - then > Duration::from_secs(1)) {
+                self.cut_ping = Some(now);
+                pending(self.socket.write(Message::Ping(Bytes::from_static(b"between frames"))))?;
+            }
+        }
+        Ok(())
     }
 
     /// Answers what came in, pings when it is time, and writes as much as the client takes.
-    pub(super) fn turn(&mut self, now: Instant, now_ms: i64, streams: &Streams) -> Result<(), Ended> {
+    pub(super) fn turn(&mut self, now: Instant, world: &World<'_>, log: &mut Log) -> Result<(), Ended> {
         for _ in 0..READS_A_TURN {
             if self.broken {
                 self.discard()?;
                 break;
             }
             match self.socket.read() {
-                Ok(message) => self.receive(message, now, streams)?,
+                Ok(message) => self.receive(message, now, world, log)?,
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => self.close_for(error, now)?,
             }
@@ -116,8 +174,12 @@ impl Session {
         if self.closing.is_some_and(|since| now - since > CLOSE_TIME) {
             return Err(Ended::Closed);
         }
-        self.keep_alive(now, now_ms)?;
-        pending(self.socket.flush())
+        self.keep_alive(now, world.now_ms())?;
+        let flushed = self.socket.flush();
+        if flushed.is_ok() {
+            self.socket.get_mut().cut(None);
+        }
+        pending(flushed)
     }
 
     /// Says goodbye; the session ends when the client answers or takes too long.
@@ -152,7 +214,13 @@ impl Session {
         }
     }
 
-    fn receive(&mut self, message: Message, now: Instant, streams: &Streams) -> Result<(), Ended> {
+    fn receive(
+        &mut self,
+        message: Message,
+        now: Instant,
+        world: &World<'_>,
+        log: &mut Log,
+    ) -> Result<(), Ended> {
         if self.closing.is_some() || message.is_close() {
             return Ok(()); // The socket answers a close frame by itself, then ends.
         }
@@ -160,20 +228,23 @@ impl Session {
             self.second = (now, 0);
         }
         self.second.1 += 1;
-        if self.second.1 > self.limits.messages_per_second {
+        // Coinbase wants a message for each channel, so only Binance is strict.
+        let binance = self.line.kind() == Kind::Binance;
+        let most = self.limits.messages_per_second.max(if binance { 0 } else { OTHER_VENUES });
+        if self.second.1 > most {
             return self.close(CloseCode::Policy, "Too many requests", now);
         }
         match message {
-            Message::Text(text) => self.control(text.as_bytes(), streams),
-            Message::Binary(bytes) => self.control(&bytes, streams),
+            Message::Text(text) => self.line.receive(text.as_bytes(), world, log),
+            Message::Binary(bytes) => self.line.receive(&bytes, world, log),
             Message::Pong(payload) => {
                 if let Some(place) = self.unanswered.iter().position(|(_, sent)| *sent == payload) {
                     self.unanswered.drain(..=place);
                 }
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.deliver(now)
     }
 
     fn keep_alive(&mut self, now: Instant, now_ms: i64) -> Result<(), Ended> {
@@ -188,11 +259,6 @@ impl Session {
         self.unanswered.push_back((now, payload.clone()));
         pending(self.socket.write(Message::Ping(payload)))
     }
-
-    fn control(&mut self, request: &[u8], streams: &Streams) -> Result<(), Ended> {
-        let answer = self::control(request, streams, &mut self.subscribed, &mut self.combined);
-        self.send(answer.into())
-    }
 }
 
 /// A write that must wait for the client is no error: the bytes are queued.
@@ -203,159 +269,5 @@ fn pending(written: Result<(), Error>) -> Result<(), Ended> {
         Err(Error::WriteBufferFull(_)) => Err(Ended::TooSlow),
         Err(Error::ConnectionClosed | Error::AlreadyClosed) => Err(Ended::Closed),
         Err(error) => Err(Ended::Failed(Box::new(error))),
-    }
-}
-
-/// A control request that cannot be met, in Binance's words and numbers.
-#[derive(Debug, thiserror::Error)]
-enum ControlError {
-    #[error("Unknown property")]
-    Property,
-    #[error("Invalid value type: expected Boolean")]
-    Boolean,
-    #[error("Invalid request: property name must be a string")]
-    PropertyName,
-    #[error(
-        "Invalid request: request ID must be an unsigned integer, a string of at most 36 characters or null"
-    )]
-    Id,
-    #[error(
-        "Invalid request: unknown variant {0}, expected one of SUBSCRIBE, UNSUBSCRIBE, LIST_SUBSCRIPTIONS, \
-         SET_PROPERTY, GET_PROPERTY"
-    )]
-    Method(String),
-    #[error("Invalid request: missing field `method`")]
-    NoMethod,
-    #[error("Invalid request: params must be a list of stream names")]
-    Params,
-    #[error("Invalid request: there is no stream {0}")]
-    Stream(String),
-    #[error("Invalid JSON: {0}")]
-    Json(serde_json::Error),
-}
-
-impl ControlError {
-    fn code(&self) -> u8 {
-        match self {
-            Self::Property => 0,
-            Self::Boolean => 1,
-            Self::Json(_) => 3,
-            _ => 2,
-        }
-    }
-}
-
-/// The answer to a control request, which it carries out.
-fn control(request: &[u8], streams: &Streams, subscribed: &mut [bool], combined: &mut bool) -> String {
-    let request = serde_json::from_slice::<Value>(request);
-    let id = request.as_ref().map_or(Value::Null, |request| request["id"].clone());
-    let good_id = match &id {
-        Value::Null | Value::Number(_) => id.is_null() || id.is_u64(),
-        Value::String(text) => text.chars().count() <= 36,
-        _ => false,
-    };
-    let outcome = match request {
-        Err(error) => Err(ControlError::Json(error)),
-        Ok(_) if !good_id => Err(ControlError::Id),
-        Ok(request) => carry_out(&request, streams, subscribed, combined),
-    };
-    let id = if good_id { id } else { Value::Null };
-    match outcome {
-        Ok(result) => format!(r#"{{"result":{result},"id":{id}}}"#),
-        Err(error) => {
-            let (code, message) = (error.code(), Value::from(error.to_string()));
-            format!(r#"{{"error":{{"code":{code},"msg":{message}}},"id":{id}}}"#)
-        }
-    }
-}
-
-fn carry_out(
-    request: &Value,
-    streams: &Streams,
-    subscribed: &mut [bool],
-    combined: &mut bool,
-) -> Result<Value, ControlError> {
-    let method = request["method"].as_str().ok_or(ControlError::NoMethod)?;
-    match method {
-        "SUBSCRIBE" | "UNSUBSCRIBE" => {
-            // All names are looked up before one is changed: a bad request changes nothing.
-            for stream in named(&request["params"], streams)? {
-                subscribed[stream] = method == "SUBSCRIBE";
-            }
-            Ok(Value::Null)
-        }
-        "LIST_SUBSCRIPTIONS" => {
-            Ok((0..streams.len()).filter(|&i| subscribed[i]).map(|i| streams.name(i)).collect())
-        }
-        "SET_PROPERTY" | "GET_PROPERTY" => {
-            match request["params"][0].as_str() {
-                Some("combined") => {}
-                Some(_) => return Err(ControlError::Property),
-                None => return Err(ControlError::PropertyName),
-            }
-            if method == "GET_PROPERTY" {
-                return Ok(Value::Bool(*combined));
-            }
-            *combined = request["params"][1].as_bool().ok_or(ControlError::Boolean)?;
-            Ok(Value::Null)
-        }
-        other => Err(ControlError::Method(other.to_owned())),
-    }
-}
-
-fn named(params: &Value, streams: &Streams) -> Result<Vec<usize>, ControlError> {
-    let names = params.as_array().filter(|names| !names.is_empty()).ok_or(ControlError::Params)?;
-    let find = |name: &Value| {
-        let name = name.as_str().ok_or(ControlError::Params)?;
-        streams.find(name).ok_or_else(|| ControlError::Stream(name.to_owned()))
-    };
-    names.iter().map(find).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::SymbolSpec;
-    use super::*;
-
-    #[test]
-    fn control_requests_are_answered_in_binances_words() {
-        let streams = Streams::new(&SymbolSpec::defaults());
-        let (mut subscribed, mut combined) = (vec![false; streams.len()], false);
-        let mut ask = |request: &str| control(request.as_bytes(), &streams, &mut subscribed, &mut combined);
-
-        let subscribe = r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","adausdt@kline_1M"],"id":1}"#;
-        assert_eq!(ask(subscribe), r#"{"result":null,"id":1}"#);
-        let list = r#"{"method":"LIST_SUBSCRIPTIONS","id":"x"}"#;
-        assert_eq!(ask(list), r#"{"result":["btcusdt@trade","adausdt@kline_1M"],"id":"x"}"#);
-        ask(r#"{"method":"UNSUBSCRIBE","params":["btcusdt@trade"],"id":2}"#);
-        let half_bad = r#"{"method":"SUBSCRIBE","params":["btcusdt@depth","nosuch@trade"],"id":3}"#;
-        assert!(
-            ask(half_bad)
-                .starts_with(r#"{"error":{"code":2,"msg":"Invalid request: there is no stream nosuch"#)
-        );
-        assert_eq!(ask(list), r#"{"result":["adausdt@kline_1M"],"id":"x"}"#);
-
-        assert_eq!(
-            ask(r#"{"method":"SET_PROPERTY","params":["combined",true],"id":4}"#),
-            r#"{"result":null,"id":4}"#
-        );
-        assert_eq!(
-            ask(r#"{"method":"GET_PROPERTY","params":["combined"],"id":5}"#),
-            r#"{"result":true,"id":5}"#
-        );
-        for (bad, code) in [
-            (r#"{"method":"SET_PROPERTY","params":["shade",true],"id":1}"#, 0),
-            (r#"{"method":"SET_PROPERTY","params":["combined",1],"id":1}"#, 1),
-            (r#"{"method":"DANCE","id":1}"#, 2),
-            (r#"{"method":"SUBSCRIBE","params":"btcusdt@trade","id":1}"#, 2),
-            (r#"{"method":"SUBSCRIBE","params":[],"id":1}"#, 2),
-            (r#"{"method":"LIST_SUBSCRIPTIONS","id":-1}"#, 2),
-            (r#"{"id":1}"#, 2),
-            ("[]", 2),
-            ("{", 3),
-        ] {
-            let answer = ask(bad);
-            assert!(answer.starts_with(&format!(r#"{{"error":{{"code":{code},"#)), "{bad} got {answer}");
-        }
     }
 }

@@ -39,8 +39,8 @@ pub(super) struct Symbol {
     /// How wild the price is now, against what the spec says. Reverts to 1.
     wildness: f64,
     book: Book,
-    fast: Changes,
-    slow: Changes,
+    /// What is still to be told of the book, by pace.
+    untold: [(Pace, Changes); 4],
     /// The last top that was told.
     told: Option<Top>,
     klines: Klines,
@@ -67,8 +67,8 @@ impl Symbol {
             activity: Activity::new(trades_per_second * (1.0 - NEXT_FILL)),
             fair: spec.start_price as f64 / spec.tick as f64,
             wildness: 1.0,
-            fast: Changes::since(&book),
-            slow: Changes::since(&book),
+            untold: [Pace::Each, Pace::Batch, Pace::Fast, Pace::Slow]
+                .map(|pace| (pace, Changes::since(&book))),
             book,
             told: None,
             klines: Klines::new(start_ms, spec.start_price),
@@ -86,8 +86,8 @@ impl Symbol {
     /// Lives through the millisecond `now_ms`.
     pub(super) fn live(&mut self, now_ms: i64, events: &mut Vec<Event>) {
         self.close_bars(now_ms, events);
-        for _ in 0..self.activity.arrivals(&mut self.random) {
-            self.take_order(now_ms, events);
+        for order in 0..self.activity.arrivals(&mut self.random) {
+            self.take_order(now_ms, i64::from(order), events);
             self.restock();
             self.tell_quote(now_ms, events);
         }
@@ -128,8 +128,13 @@ impl Symbol {
         self.first_trade
     }
 
+    /// The id of the last trade; one below the first one's before there is any.
+    pub(super) fn last_trade(&self) -> i64 {
+        self.next_trade - 1
+    }
+
     /// A market order that takes from one side of the book until it is filled.
-    fn take_order(&mut self, now_ms: i64, events: &mut Vec<Event>) {
+    fn take_order(&mut self, now_ms: i64, order: i64, events: &mut Vec<Event>) {
         let buys = self.random.chance(0.5 + 0.4 * self.activity.lean());
         let side = if buys { Side::Ask } else { Side::Bid };
         let mut fills: Vec<Trade> = Vec::new();
@@ -148,6 +153,8 @@ impl Symbol {
                 price,
                 quantity,
                 time_ms: now_ms,
+                micros: (order * 137).min(999),
+                update: self.book.update(),
                 buyer_is_maker: !buys,
             });
             self.next_trade += 1;
@@ -165,6 +172,9 @@ impl Symbol {
         }
         for sum in AggTrade::of(fills.iter()) {
             self.tell(now_ms, Happening::AggTrade(sum), events);
+        }
+        if !fills.is_empty() {
+            self.tell(now_ms, Happening::Order(fills), events);
         }
     }
 
@@ -255,8 +265,7 @@ impl Symbol {
     /// The only way to the book, so that no change goes untold.
     fn set(&mut self, side: Side, price: i64, quantity: i64) {
         if self.book.set(side, price, quantity) {
-            self.fast.touch(side, price);
-            self.slow.touch(side, price);
+            self.untold.iter_mut().for_each(|(_, changes)| changes.touch(side, price));
         }
     }
 
@@ -290,15 +299,19 @@ impl Symbol {
     /// Tells what changed in the book. Each symbol has its own beat, so that they do not all speak at once.
     fn tell_depth(&mut self, now_ms: i64, events: &mut Vec<Event>) {
         let beat_ms = now_ms + 37 * self.index as i64;
-        if beat_ms % 100 == 0
-            && let Some(diff) = self.fast.take(&self.book)
-        {
-            self.tell(now_ms, Happening::Depth(Pace::Fast, diff), events);
-        }
-        if beat_ms % 1_000 == 0
-            && let Some(diff) = self.slow.take(&self.book)
-        {
-            self.tell(now_ms, Happening::Depth(Pace::Slow, diff), events);
+        for (pace, changes) in &mut self.untold {
+            let every_ms = match pace {
+                Pace::Each => 1,
+                Pace::Batch => 50,
+                Pace::Fast => 100,
+                Pace::Slow => 1_000,
+            };
+            if beat_ms % every_ms == 0
+                && let Some(diff) = changes.take(&self.book)
+            {
+                let happening = Happening::Depth(*pace, diff);
+                events.push(Event { symbol: self.index, time_ms: now_ms, happening });
+            }
         }
     }
 

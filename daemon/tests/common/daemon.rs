@@ -41,6 +41,11 @@ pub(crate) fn wait_until(what: impl Fn() -> String, mut done: impl FnMut() -> bo
 impl Daemon {
     /// Starts a daemon with these feeds and a chart of one-second bars for each. `None` where io_uring is forbidden.
     pub(crate) fn start(feeds: &[Feed]) -> Option<Self> {
+        Self::start_with(feeds, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn start_with(feeds: &[Feed], environment: &[(&str, &str)]) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("chartd.toml");
         fs::write(&config, configuration(feeds, &socket_in(&folder))).unwrap();
@@ -48,6 +53,7 @@ impl Daemon {
         let mut child = Command::new(env!("CARGO_BIN_EXE_chartd"))
             .args(["run".as_ref(), "--config".as_ref(), config.as_os_str()])
             .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -71,6 +77,12 @@ impl Daemon {
 
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.connection.status().counter(counter)
+    }
+
+    /// What it says that the machine lacks.
+    #[allow(dead_code, reason = "not every test lacks something")]
+    pub(crate) fn degraded(&self) -> Vec<String> {
+        self.connection.status().degraded()
     }
 
     /// Waits until a counter has reached a value.

@@ -12,10 +12,10 @@ pub use session::Binance;
 use crate::decimal;
 use crate::json::{JsonError, Scanner, Span};
 use crate::message::{
-    BookChange, BookSide, DecodeError, Kline, Level, Levels, MAX_TIME_MS, Message, Scale, check_levels,
-    trade_fault,
+    BookChange, DecodeError, Kline, Levels, MAX_TIME_MS, Message, Scale, check_levels, trade_fault,
 };
 use crate::protocol::Decoder;
+use crate::wire::read_levels;
 use crate::{InstrumentId, Instruments, MAX_SYMBOL_BYTES, Ohlc, Quote, Side, Timeframe, Trade};
 
 /// Reads the frames of a feed.
@@ -383,33 +383,6 @@ impl<'a> Reader<'a, '_> {
     fn field(&self, span: Option<Span>, what: &'static str) -> DecodeError {
         DecodeError::Field { offset: span.map_or(self.frame.len(), |span| span.start), what }
     }
-}
-
-/// Reads `[["price","qty"],…]`. Further elements of a level are skipped: old snapshots carry an empty array there.
-pub(crate) fn read_levels(
-    text: &[u8],
-    side: BookSide,
-    scale: Scale,
-    level: &mut dyn FnMut(BookSide, Level),
-) -> Result<(), DecodeError> {
-    let number = |scanner: &mut Scanner<'_>, digits| {
-        let span = scanner.string()?;
-        decimal::parse(span.of(text), digits)
-            .map_err(|reason| DecodeError::Number { offset: span.start, reason })
-    };
-    let mut scanner = Scanner::new(text);
-    scanner.array(|scanner| {
-        scanner.expect(b'[', "a price level")?;
-        let price = number(scanner, scale.price_digits)?;
-        scanner.expect(b',', "','")?;
-        let qty = number(scanner, scale.qty_digits)?;
-        while scanner.eat(b',') {
-            scanner.skip()?;
-        }
-        scanner.expect(b']', "']'")?;
-        level(side, Level { price, qty, printed: [0; 2] });
-        Ok(())
-    })
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Rest for Binance {
         rest::rows(&answer)?.iter().map(trade).collect()
     }
 
-    fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize) -> Option<String> {
+    fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize, _now_ms: i64) -> Option<String> {
         Some(format!("/api/v3/klines?symbol={symbol}&interval={timeframe}&limit={}", limit.min(1_000)))
     }
 

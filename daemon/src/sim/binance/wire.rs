@@ -2,52 +2,12 @@
 //!
 //! What holds: prices and quantities are text with eight decimals, exact; nothing here decides anything.
 
-use super::book::{Diff, Level};
-use super::klines::Bar;
-use super::market::{AggTrade, Event, Happening, Trade};
-use super::symbol::Symbol;
+use super::super::book::{Book, Diff, Level, Side};
+use super::super::klines::Bar;
+use super::super::market::{AggTrade, Event, Happening, Pace, Trade};
+use super::super::symbol::Symbol;
+use super::super::words::{Fixed, List, Wide};
 use market::Timeframe;
-use std::fmt;
-
-/// A number in units of 1e-8, written with its eight decimals.
-pub(super) struct Fixed(pub(super) i64);
-
-impl fmt::Display for Fixed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Wide(i128::from(self.0)).fmt(f)
-    }
-}
-
-/// The same for sums.
-struct Wide(i128);
-
-impl Wide {
-    /// A quote sum, in units of 1e-16. The symbols' ticks and lots leave nothing beyond eight decimals.
-    fn quote(sum: i128) -> Self {
-        Self(sum / 100_000_000)
-    }
-}
-
-impl fmt::Display for Wide {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let digits = self.0.unsigned_abs();
-        write!(f, "{sign}{}.{:08}", digits / 100_000_000, digits % 100_000_000)
-    }
-}
-
-/// Items between brackets, with commas.
-struct List<I>(I);
-
-impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for List<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (i, item) in self.0.clone().enumerate() {
-            write!(f, "{}{item}", if i == 0 { "" } else { "," })?;
-        }
-        f.write_str("]")
-    }
-}
 
 fn levels(levels: &[Level]) -> String {
     let texts =
@@ -55,10 +15,10 @@ fn levels(levels: &[Level]) -> String {
     List(texts).to_string()
 }
 
-/// An event's frame as a raw stream carries it.
-pub(super) fn frame(symbol: &str, event: &Event) -> String {
+/// An event's frame as a raw stream carries it; `None` for what Binance has no stream of.
+pub(in crate::sim) fn frame(symbol: &str, event: &Event) -> Option<String> {
     let time_ms = event.time_ms;
-    match &event.happening {
+    Some(match &event.happening {
         Happening::Trade(trade) => trade_frame(symbol, time_ms, trade),
         Happening::AggTrade(sum) => agg_trade_frame(symbol, time_ms, sum),
         Happening::Quote { update, top } => format!(
@@ -68,15 +28,16 @@ pub(super) fn frame(symbol: &str, event: &Event) -> String {
             Fixed(top.ask.0),
             Fixed(top.ask.1),
         ),
-        Happening::Depth(_, diff) => depth_frame(symbol, time_ms, diff),
+        Happening::Depth(Pace::Fast | Pace::Slow, diff) => depth_frame(symbol, time_ms, diff),
         Happening::Kline { interval, bar, closed } => {
             kline_frame(symbol, time_ms, Timeframe::ALL[*interval], bar, *closed)
         }
-    }
+        Happening::Order(_) | Happening::Depth(..) => return None,
+    })
 }
 
 /// A frame as a combined stream carries it.
-pub(super) fn combined(stream: &str, frame: &str) -> String {
+pub(in crate::sim) fn combined(stream: &str, frame: &str) -> String {
     format!(r#"{{"stream":"{stream}","data":{frame}}}"#)
 }
 
@@ -143,12 +104,23 @@ fn kline_frame(symbol: &str, time_ms: i64, interval: Timeframe, bar: &Bar, close
 }
 
 /// The REST snapshot of a book.
-pub(super) fn snapshot(update: u64, bids: &[Level], asks: &[Level]) -> String {
+pub(in crate::sim) fn snapshot(update: u64, bids: &[Level], asks: &[Level]) -> String {
     format!(r#"{{"lastUpdateId":{update},"bids":{},"asks":{}}}"#, levels(bids), levels(asks))
 }
 
+/// A partial book: the best levels, without the symbol's name.
+pub(in crate::sim) fn partial(book: &Book, count: usize) -> String {
+    let side = |side| book.best_first(side).take(count).collect::<Vec<_>>();
+    snapshot(book.update(), &side(Side::Bid), &side(Side::Ask))
+}
+
+/// What a connection is told before it is closed for the venue's own reasons.
+pub(in crate::sim) fn shutdown(time_ms: i64) -> String {
+    format!(r#"{{"e":"serverShutdown","E":{time_ms}}}"#)
+}
+
 /// The REST rows of klines: Binance's twelve columns.
-pub(super) fn kline_rows(bars: &[&Bar]) -> String {
+pub(in crate::sim) fn kline_rows(bars: &[&Bar]) -> String {
     let rows = bars.iter().map(|bar| {
         format!(
             r#"[{},"{}","{}","{}","{}","{}",{},"{}",{},"{}","{}","0"]"#,
@@ -169,7 +141,7 @@ pub(super) fn kline_rows(bars: &[&Bar]) -> String {
 }
 
 /// The REST list of trades.
-pub(super) fn trade_rows<'t>(trades: impl Iterator<Item = &'t Trade> + Clone) -> String {
+pub(in crate::sim) fn trade_rows<'t>(trades: impl Iterator<Item = &'t Trade> + Clone) -> String {
     let rows = trades.map(|trade| {
         format!(
             r#"{{"id":{},"price":"{}","qty":"{}","quoteQty":"{}","time":{},"isBuyerMaker":{},"isBestMatch":true}}"#,
@@ -185,7 +157,7 @@ pub(super) fn trade_rows<'t>(trades: impl Iterator<Item = &'t Trade> + Clone) ->
 }
 
 /// The REST list of aggregate trades.
-pub(super) fn agg_trade_rows(sums: &[AggTrade]) -> String {
+pub(in crate::sim) fn agg_trade_rows(sums: &[AggTrade]) -> String {
     let rows = sums.iter().map(|sum| {
         format!(
             r#"{{"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{},"M":true}}"#,
@@ -202,7 +174,10 @@ pub(super) fn agg_trade_rows(sums: &[AggTrade]) -> String {
 }
 
 /// The REST description of the venue: what trades here, in which steps.
-pub(super) fn exchange_info<'s>(now_ms: i64, symbols: impl Iterator<Item = &'s Symbol> + Clone) -> String {
+pub(in crate::sim) fn exchange_info<'s>(
+    now_ms: i64,
+    symbols: impl Iterator<Item = &'s Symbol> + Clone,
+) -> String {
     let symbols = symbols.map(|symbol| {
         let spec = symbol.spec();
         let (tick, lot, most) =
@@ -232,17 +207,17 @@ pub(super) fn exchange_info<'s>(now_ms: i64, symbols: impl Iterator<Item = &'s S
 }
 
 /// The error object of the REST endpoints.
-pub(super) fn error(code: i32, message: &str) -> String {
+pub(in crate::sim) fn error(code: i32, message: &str) -> String {
     format!(r#"{{"code":{code},"msg":{}}}"#, serde_json::Value::from(message))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::book::Top;
+    use super::super::super::book::Top;
     use super::*;
 
     fn text(happening: Happening) -> String {
-        frame("BTCUSDT", &Event { symbol: 0, time_ms: 1_700_000_000_000, happening })
+        frame("BTCUSDT", &Event { symbol: 0, time_ms: 1_700_000_000_000, happening }).unwrap()
     }
 
     /// Field names, their order and the number format are those of recorded Binance frames.
@@ -255,6 +230,7 @@ mod tests {
             quantity: 2_000_000,
             time_ms: 1_699_999_999_999,
             buyer_is_maker: true,
+            ..Trade::default()
         };
         assert_eq!(
             text(Happening::Trade(trade)),
@@ -271,7 +247,7 @@ mod tests {
         );
         let diff = Diff { first_update: 4, last_update: 5, bids: vec![(150_000_000, 0)], asks: vec![] };
         assert_eq!(
-            text(Happening::Depth(super::super::market::Pace::Fast, diff)),
+            text(Happening::Depth(Pace::Fast, diff)),
             r#"{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":4,"u":5,"b":[["1.50000000","0.00000000"]],"a":[]}"#
         );
     }
