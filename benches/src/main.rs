@@ -50,9 +50,10 @@ struct Cli {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
-    /// A Binance trade frame into a trade, beside `serde_json`
+    /// Frames of each venue into messages, beside `serde_json` and `sonic-rs`
     Decode,
-    /// Decoding and aggregating the recorded file on one core, beside checking its JSON with `serde_json`
+    /// Decoding, proving and aggregating the recorded file on one core, beside checking its JSON with `serde_json`; and
+    /// what each kind of frame costs
     Replay,
     /// From a trade on the wire to its frame in shared memory, beside a raw loopback TCP message, and beside the same
     /// engine and renderer reading by epoll and by recv
