@@ -146,7 +146,10 @@ impl Sender {
             }
             if index > before {
                 sent.frame_bytes = self.due.len() / (index - before) as usize;
-                ensure!(self.due.len() % (index - before) as usize == 0, "the frames differ in size");
+                ensure!(
+                    self.due.len().is_multiple_of((index - before) as usize),
+                    "the frames differ in size"
+                );
                 self.stream.write_all(&self.due).context("the reader is gone")?;
                 self.due.clear();
                 sent.late_ns.push(now_ns() - next_ns);
@@ -237,10 +240,12 @@ impl Target {
         let (sent, seen) = std::thread::scope(|scope| {
             let observer = scope.spawn(|| self.observe(&is_over));
             let sent = sender.send(load);
-            let arrived = self.wait_for(Counter::FramesIn, before.frames_in + load.count());
+            let arrived = sent
+                .as_ref()
+                .map_or(Ok(()), |_| self.wait_for(Counter::FramesIn, before.frames_in + load.count()));
             is_over.store(true, Relaxed);
             let seen = observer.join().map_err(|_| anyhow::anyhow!("the observer panicked"))?;
-            arrived.and(sent).map(|sent| (sent, seen))
+            sent.and_then(|sent| arrived.map(|()| (sent, seen)))
         })?;
         let after = self.told()?;
         let (frames_in, trades) = (after.frames_in - before.frames_in, after.trades - before.trades);
