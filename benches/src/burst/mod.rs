@@ -6,6 +6,9 @@
 //! with "planned" count from the moment at which the frame should have left, so that waiting in the sender counts, for
 //! both readers alike. Each trade has a millisecond of exchange time of its own, by which a frame tells which it shows.
 
+mod sender;
+
+use self::sender::{BASE_MS, HISTORY, Load, Sender, Sent};
 use crate::harness::{Arm, Ratio, Report};
 use crate::process::Daemon;
 use anyhow::{Context, ensure};
@@ -15,53 +18,18 @@ use nix::time::{ClockId, clock_gettime};
 use shm::frame::FrameReader;
 use shm::histogram::Snapshot;
 use shm::status::{Counter, Stage, StatusReader};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::time::Duration;
 
 const CHART: &str = "binance:BTCUSDT/1m";
-/// Before the first burst, one trade in each of so many bars: as many as the chart shows.
-const HISTORY: u64 = 250;
-const BAR_MS: u64 = 60_000;
-/// As many digits as all later ones: every frame has one size.
-const FIRST_ID: u64 = 100_000_000;
-/// A whole minute.
-const BASE_MS: u64 = 1_700_000_040_000;
 /// The observer looks so often: a frame may be published and replaced in between.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long the daemon may take to come to the end of what was sent.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many values of a histogram of the daemon's stand for it here.
 const TAKEN: u64 = 10_000;
-
-/// When frames leave.
-#[derive(Debug, Clone, Copy)]
-enum Load {
-    Bursts,
-    Steady,
-}
-
-impl Load {
-    fn count(self) -> u64 {
-        match self {
-            Self::Bursts => 40 * 520,
-            Self::Steady => 10 * 100_000,
-        }
-    }
-
-    /// The moment of frame `index`, counted from the beginning.
-    fn planned_ns(self, index: u64) -> u64 {
-        match self {
-            Self::Bursts => index / 520 * 100_000_000 + index % 520 * 10_000_000 / 520,
-            Self::Steady => index * 10_000,
-        }
-    }
-
-    fn seconds(self) -> f64 {
-        self.planned_ns(self.count()) as f64 / 1e9
-    }
-}
 
 pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
@@ -95,83 +63,6 @@ fn accept(listener: &TcpListener) -> anyhow::Result<TcpStream> {
     stream.set_nodelay(true)?;
     let socket = tungstenite::accept(stream).context("the WebSocket handshake failed")?;
     Ok(socket.get_ref().try_clone()?)
-}
-
-/// Sends trades whose numbers and times go on from load to load.
-struct Sender {
-    stream: TcpStream,
-    /// Trades sent so far.
-    number: u64,
-    cents: i64,
-    due: Vec<u8>,
-}
-
-/// What a sender did.
-struct Sent {
-    start_ns: u64,
-    /// Its first trade's number.
-    first: u64,
-    /// How much later than planned each write was done.
-    late_ns: Vec<u64>,
-    frame_bytes: usize,
-}
-
-impl Sender {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, number: 0, cents: 6_000_000, due: Vec::new() }
-    }
-
-    fn history(&mut self) -> anyhow::Result<()> {
-        for bar in 0..HISTORY {
-            self.cents = 6_000_000 + ((bar as f64 / 20.0).sin() * 5_000.0) as i64;
-            self.push(BASE_MS - (HISTORY - bar) * BAR_MS);
-        }
-        self.stream.write_all(&self.due)?;
-        self.due.clear();
-        Ok(())
-    }
-
-    fn send(&mut self, load: Load) -> anyhow::Result<Sent> {
-        let (start_ns, first) = (now_ns() + 10_000_000, self.number);
-        let mut sent = Sent { start_ns, first, late_ns: Vec::new(), frame_bytes: 0 };
-        let mut index = 0;
-        while index < load.count() {
-            let next_ns = start_ns + load.planned_ns(index);
-            std::thread::sleep(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
-            let now = now_ns();
-            let before = index;
-            while index < load.count() && start_ns + load.planned_ns(index) <= now {
-                self.push(BASE_MS + self.number);
-                index += 1;
-            }
-            if index > before {
-                sent.frame_bytes = self.due.len() / (index - before) as usize;
-                ensure!(
-                    self.due.len().is_multiple_of((index - before) as usize),
-                    "the frames differ in size"
-                );
-                self.stream.write_all(&self.due).context("the reader is gone")?;
-                self.due.clear();
-                sent.late_ns.push(now_ns() - next_ns);
-            }
-        }
-        Ok(sent)
-    }
-
-    /// Appends the next trade, a few cents from the last one.
-    fn push(&mut self, time_ms: u64) {
-        self.cents += (self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as i64 - 3;
-        // A walk that is pulled back, so that prices keep their digits.
-        self.cents -= (self.cents - 6_000_000) / 10_000;
-        let (id, whole, part) = (FIRST_ID + self.number, self.cents / 100, self.cents % 100);
-        let text = format!(
-            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time_ms},"s":"BTCUSDT","t":{id},"p":"{whole}.{part:02}000000","q":"0.02000000","T":{time_ms},"m":true,"M":true}}}}"#
-        );
-        self.number += 1;
-        self.due.extend([0x81, 126]);
-        self.due.extend((text.len() as u16).to_be_bytes());
-        self.due.extend(text.as_bytes());
-    }
 }
 
 /// The daemon, and what is looked at.
