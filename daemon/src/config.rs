@@ -3,22 +3,21 @@
 //! An unknown key, a wrong type or an impossible value is an error that names the file, the line and the reason.
 
 mod chart;
+mod feed;
 
 pub use chart::{Chart, ColorTable, LineTable, Price};
+pub use feed::Feed;
 
-use crate::ingest::connect::Endpoint;
+use crate::metadata::Digits;
 use crate::rt::{Threads, Wait};
 use ::chart::MAX_SIZE;
 use jiff::tz::TimeZone;
-use market::{MAX_SYMBOL_BYTES, Venue, decimal, is_symbol};
+use market::{MAX_SYMBOL_BYTES, Venue, is_symbol};
 use serde::{Deserialize, Deserializer, de};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// The most symbols of one feed: Binance allows 1,024 streams on a connection.
-const MAX_SYMBOLS: usize = 128;
 
 /// A whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,30 +44,9 @@ pub struct Config {
     /// What the hot threads ask of the machine.
     #[serde(default)]
     pub realtime: Realtime,
-}
-
-/// `[[feed]]`: one connection to a venue.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Feed {
-    /// The venue.
-    #[serde(deserialize_with = "parsed")]
-    pub venue: Venue,
-    /// Its symbols, as it spells them.
-    #[serde(deserialize_with = "symbols")]
-    pub symbols: Vec<String>,
-    /// Another endpoint with the same protocol.
-    #[serde(default)]
-    pub url: Option<String>,
-    /// Certificates to trust instead of the system's, as PEM.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// Decimal places of the prices.
-    #[serde(default = "default_digits", deserialize_with = "digits")]
-    pub price_digits: u8,
-    /// Decimal places of the quantities.
-    #[serde(default = "default_digits", deserialize_with = "digits")]
-    pub quantity_digits: u8,
+    /// The decimal places that the venues have told; no key of the file.
+    #[serde(skip)]
+    pub(crate) digits: Digits,
 }
 
 /// A venue and one of its symbols.
@@ -181,7 +159,12 @@ impl Config {
     /// The decimal places of a source's prices.
     pub fn price_digits(&self, source: &Source) -> u8 {
         let brings = |feed: &&Feed| feed.venue == source.venue && feed.symbols.contains(&source.symbol);
-        self.feeds.iter().find(brings).map_or(default_digits(), |feed| feed.price_digits)
+        let [price, _] = self
+            .feeds
+            .iter()
+            .find(brings)
+            .map_or(crate::metadata::USUAL, |feed| self.digits.of(feed, &source.symbol));
+        price
     }
 
     /// What no single line can tell.
@@ -201,7 +184,7 @@ impl Config {
         }
         let mut sources = HashSet::new();
         for feed in &self.feeds {
-            feed.endpoint(&[])?;
+            feed.check()?;
             let mut own = HashSet::new();
             for symbol in &feed.symbols {
                 if !own.insert(symbol) {
@@ -229,19 +212,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl Feed {
-    /// Where it comes from, with the venue's own candles of these lengths.
-    pub fn endpoint(&self, klines: &[&str]) -> Result<Endpoint, String> {
-        let url = self.url.as_deref().unwrap_or(match self.venue {
-            Venue::Binance => "wss://stream.binance.com:9443",
-            Venue::Kraken => "wss://ws.kraken.com/v2",
-            Venue::Coinbase => "wss://ws-feed.exchange.coinbase.com",
-            Venue::CoinbaseAdvanced => "wss://advanced-trade-ws.coinbase.com",
-        });
-        Endpoint::new(url, self.venue, &self.symbols, klines)
     }
 }
 
@@ -273,23 +243,9 @@ fn default_leases() -> usize {
     2
 }
 
-fn default_digits() -> u8 {
-    8
-}
-
 /// A text that is read by `FromStr`.
 fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(from: D) -> Result<T, D::Error> {
     String::deserialize(from)?.parse().map_err(de::Error::custom)
-}
-
-fn symbols<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let symbols = Vec::<String>::deserialize(from)?;
-    if symbols.is_empty() || symbols.len() > MAX_SYMBOLS {
-        let count = symbols.len();
-        return Err(de::Error::custom(format!("a feed has 1 to {MAX_SYMBOLS} symbols, not {count}")));
-    }
-    symbols.iter().try_for_each(|symbol| check_symbol(symbol)).map_err(de::Error::custom)?;
-    Ok(symbols)
 }
 
 fn in_range<'de, D: Deserializer<'de>>(from: D, what: &str, least: i64, most: i64) -> Result<i64, D::Error> {
@@ -298,10 +254,6 @@ fn in_range<'de, D: Deserializer<'de>>(from: D, what: &str, least: i64, most: i6
         return Ok(value);
     }
     Err(de::Error::custom(format!("{what} must be {least} to {most}, not {value}")))
-}
-
-fn digits<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
-    in_range(from, "decimal places", 0, decimal::MAX_DIGITS.into()).map(|value| value as u8)
 }
 
 fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {

@@ -352,7 +352,7 @@ impl Drop for Seat {
 }
 
 /// A descriptor whose readiness tokio reports.
-fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the descriptor stays open for as long as it is registered, since the `AsyncFd` owns it.
     unsafe { Ok(AsyncFd::register(fd)?) }
 }

@@ -207,7 +207,7 @@ fn main() -> ExitCode {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(
-            "warn,chartd::service=info,chartd::feeds=info,chartd::threads=info",
+            "warn,chartd::service=info,chartd::feeds=info,chartd::threads=info,chartd::metadata=info",
         )
     });
     tracing_subscriber::fmt()

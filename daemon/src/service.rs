@@ -11,8 +11,10 @@ use crate::feeds::{self, Connector};
 use crate::gateway;
 use crate::ingest::channel;
 use crate::ingest::hot::Handover;
+use crate::metadata;
 use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
+use crate::rest::Hosts;
 use crate::rt::{self, Cpus};
 use crate::supervisor::{COLD, Pulse, Supervisor};
 use crate::threads::{Setting, Threads};
@@ -30,8 +32,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How often the cold plane tells that it is alive.
 const COLD_BEAT: Duration = Duration::from_millis(250);
@@ -46,9 +50,11 @@ pub struct Service {
     socket: Rc<ControlSocket>,
     http: Option<std::net::TcpListener>,
     connector: Connector,
+    hosts: Hosts,
     threads: Threads,
     /// What the machine lacks whatever the configuration.
     lasting: Vec<String>,
+    runtime: Option<Runtime>,
     _supervisor: Supervisor,
     _latency: Option<rt::CpuLatency>,
 }
@@ -57,7 +63,11 @@ impl Service {
     /// Takes all memory, starts the hot threads and listens. Nothing is connected before [`Service::run`].
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         fail::init();
-        let sources = feeds::sources(config)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mut config, hosts) = (config.clone(), Hosts::default());
+        let guessed = runtime.block_on(metadata::learn(&mut config, None, &hosts));
+        let config = &config;
+        let sources = feeds::sources(config, &hosts)?;
         let path = config.socket.clone().unwrap_or_else(chart_client::own_socket);
         let socket = Rc::new(ControlSocket::open(&path)?);
         let http = config.http.map(listen).transpose()?;
@@ -65,6 +75,7 @@ impl Service {
         let status = Arc::new(StatusWriter::create(std::process::id(), now_ns(), identity.epoch)?);
         let (engine, mut renderer, mut degraded) = planes(config, identity, &status)?;
         renderer.announce()?;
+        degraded.extend(guessed);
         let mut lasting = Vec::new();
         if config.realtime.lock_memory {
             lasting.extend(rt::lock_memory());
@@ -102,8 +113,10 @@ impl Service {
             socket,
             http,
             connector,
+            hosts,
             threads,
             lasting,
+            runtime: Some(runtime),
             _supervisor: supervisor,
             _latency: latency,
         })
@@ -126,7 +139,7 @@ impl Service {
 
     /// Serves until `shutdown` is done, then ends the hot threads. At SIGHUP it reads `file` again, if there is one.
     pub fn run(mut self, shutdown: impl Future<Output = ()>, file: Option<PathBuf>) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = self.runtime.take().context("it runs already")?;
         let local = tokio::task::LocalSet::new();
         let outcome = local.block_on(&runtime, self.serve(shutdown, file));
         tell(&[NotifyState::Stopping, NotifyState::Status("ending")]);
@@ -156,6 +169,8 @@ impl Service {
         let (mut shutdown, mut page, mut clients) =
             (std::pin::pin!(shutdown), std::pin::pin!(page), std::pin::pin!(clients));
         let mut hangup = signal(SignalKind::hangup())?;
+        // A configuration that is read again, until it can be taken over.
+        let mut reading = JoinSet::new();
         let mut beat = tokio::time::interval(COLD_BEAT);
         let pulse = self.cold_pulse();
         self.tell_ready();
@@ -168,9 +183,18 @@ impl Service {
                 () = self.threads.watch() => bail!("a hot thread ended; the log says why"),
                 _ = beat.tick() => pulse.beat(Phase::Wait, now_ns()),
                 _ = hangup.recv() => match &file {
-                    Some(file) => self.reload(file)?,
+                    Some(file) => {
+                        NotifyState::monotonic_usec_now().into_iter().for_each(|now| {
+                            tell(&[NotifyState::Reloading, now]);
+                        });
+                        reading = JoinSet::new(); // The last one counts.
+                        reading.spawn(read_again(file.clone(), self.config.clone(), self.hosts.clone()));
+                    }
                     None => tracing::warn!("there is no configuration file to read again"),
                 },
+                Some(read) = reading.join_next() => {
+                    self.reload(read.context("reading the configuration again panicked")?)?;
+                }
             }
         }
     }
@@ -187,15 +211,14 @@ impl Service {
         tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
-    /// Reads the configuration again and takes it over. One that is wrong changes nothing.
-    fn reload(&mut self, file: &Path) -> anyhow::Result<()> {
-        let now = NotifyState::monotonic_usec_now();
-        now.into_iter().for_each(|now| tell(&[NotifyState::Reloading, now]));
-        let outcome = Config::load(file).map_err(anyhow::Error::from).and_then(|config| {
+    /// Takes a configuration over that was read again. One that is wrong changes nothing.
+    fn reload(&mut self, read: anyhow::Result<(Config, Vec<String>)>) -> anyhow::Result<()> {
+        let outcome = read.and_then(|(config, guessed)| {
             let identity = Identity { generation: self.identity.generation + 1, ..self.identity };
             // All that can fail comes before the old threads stop.
-            let sources = feeds::sources(&config)?;
-            let planes = planes(&config, identity, &self.status)?;
+            let sources = feeds::sources(&config, &self.hosts)?;
+            let mut planes = planes(&config, identity, &self.status)?;
+            planes.2.extend(guessed);
             Ok((config, identity, sources, planes))
         });
         match outcome {
@@ -245,6 +268,13 @@ impl Service {
         tracing::info!("configuration {} is in force", identity.generation);
         Ok(())
     }
+}
+
+/// Reads a configuration and learns what it leaves open. Returns what could not be learnt.
+async fn read_again(file: PathBuf, running: Config, hosts: Hosts) -> anyhow::Result<(Config, Vec<String>)> {
+    let mut config = Config::load(&file)?;
+    let guessed = metadata::learn(&mut config, Some(&running), &hosts).await;
+    Ok((config, guessed))
 }
 
 /// Both planes of a configuration, and what the machine lacks for them.

@@ -1,9 +1,14 @@
-//! The cold side of a connection: resolve, connect, TLS, WebSocket handshake; again after a break, with patience.
+//! The cold side of a connection: resolve, connect, TLS, WebSocket handshake, subscriptions; again after a break, with
+//! patience.
 
-use super::Established;
+use super::transport::Transport;
+use super::ws::{Framer, MAX_MESSAGE_BYTES};
+use super::{Established, Vigil};
 use anyhow::{Context, ensure};
-use market::Venue;
+use market::protocol::{Session, Subscription};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,31 +16,35 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
 
-/// How long everything up to the first frame may take.
+/// How long everything up to the first subscription may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one address of a host may take while there are others.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer to the handshake.
 const MAX_RESPONSE_BYTES: usize = 16 << 10;
 
-/// Where a feed comes from.
+/// A host with a port, and how it is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub(crate) struct Address {
     /// Whether the connection is encrypted.
-    pub tls: bool,
+    pub(crate) tls: bool,
     /// Host name or address.
-    pub host: String,
+    pub(crate) host: String,
     /// Port.
-    pub port: u16,
-    /// Path and query of the request, which name the streams.
-    pub target: String,
+    pub(crate) port: u16,
+    /// The path of the URL, without a slash at its end.
+    pub(crate) path: String,
 }
 
-impl Endpoint {
-    /// The endpoint at `url` (`ws://` or `wss://`, host, optional port and path) for these symbols of a venue.
-    pub fn new(url: &str, venue: Venue, symbols: &[String], klines: &[&str]) -> Result<Self, String> {
-        let (tls, rest) = match (url.strip_prefix("wss://"), url.strip_prefix("ws://")) {
-            (Some(rest), _) => (true, rest),
-            (_, Some(rest)) => (false, rest),
-            _ => return Err(format!("'{url}' begins neither with ws:// nor with wss://")),
+impl Address {
+    /// The address of a URL: a scheme, host, optional port and path. `schemes` are the plain and the encrypted one,
+    /// as `["ws", "wss"]`.
+    pub(crate) fn parse(url: &str, schemes: [&str; 2]) -> Result<Self, String> {
+        let [plain, encrypted] = schemes;
+        let (tls, rest) = match url.split_once("://") {
+            Some((scheme, rest)) if scheme == encrypted => (true, rest),
+            Some((scheme, rest)) if scheme == plain => (false, rest),
+            _ => return Err(format!("'{url}' begins neither with {plain}:// nor with {encrypted}://")),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = match authority.rsplit_once(':') {
@@ -53,36 +62,70 @@ impl Endpoint {
             None => Some(host).filter(|host| !host.is_empty() && !host.contains(['[', ']'])),
         };
         let host = host.ok_or_else(|| format!("'{url}' names no host"))?;
-        let path = path.trim_end_matches('/');
-        let target = match venue {
-            Venue::Binance => format!("/{path}/stream?streams={}", binance_streams(symbols, klines)),
-            other => return Err(format!("feeds of {other} are not implemented yet; binance is")),
-        };
-        let target = target.replace("//", "/");
-        Ok(Self { tls, host: host.to_owned(), port, target })
+        let path = path.trim_matches('/');
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        Ok(Self { tls, host: host.to_owned(), port, path })
+    }
+
+    /// The value of the Host header.
+    pub(crate) fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let standard_port = if self.tls { 443 } else { 80 };
+        if self.port == standard_port { host } else { format!("{host}:{}", self.port) }
     }
 }
 
-impl std::fmt::Display for Endpoint {
+impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-/// Trades for the candles, book tickers for the quote, depth for the venue's clock, and the venue's own candles to
-/// compare ours with.
-fn binance_streams(symbols: &[String], klines: &[&str]) -> String {
-    let mut streams = Vec::new();
-    for symbol in symbols {
-        let symbol = symbol.to_lowercase();
-        streams.extend(["trade", "bookTicker", "depth@100ms"].map(|kind| format!("{symbol}@{kind}")));
-        streams.extend(klines.iter().map(|interval| format!("{symbol}@kline_{interval}")));
+/// Where a feed comes from, and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// The server.
+    pub(crate) address: Address,
+    /// Path and query of the request.
+    pub(crate) target: String,
+    /// The messages that ask for the streams.
+    pub(crate) subscribe: Vec<String>,
+    /// The time between two of them.
+    pub(crate) pace: Duration,
+    /// How long it may be silent.
+    pub(crate) vigil: Vigil,
+}
+
+impl Endpoint {
+    /// The endpoint at `url` (`ws://` or `wss://`, host, optional port and path) of a venue.
+    pub(crate) fn new(url: &str, session: &dyn Session, wanted: &Subscription<'_>) -> Result<Self, String> {
+        let address = Address::parse(url, ["ws", "wss"])?;
+        Ok(Self {
+            target: match session.target(&address.path, wanted) {
+                target if target.starts_with('/') => target,
+                target => format!("/{target}"),
+            },
+            subscribe: session.subscribe(wanted),
+            pace: pace(session),
+            vigil: Vigil::of_idle_ms(session.limits().idle_ms),
+            address,
+        })
     }
-    streams.join("/")
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+/// The least time between two messages to a venue. One message of each second is kept back for a pong.
+pub(crate) fn pace(session: &dyn Session) -> Duration {
+    Duration::from_secs(1) / session.limits().messages_per_second.saturating_sub(1).max(1)
 }
 
 /// The TLS configuration: the system's roots, or those of `ca_file` alone.
-pub fn tls_config(ca_file: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+pub(crate) fn tls_config(ca_file: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     match ca_file {
         Some(path) => {
@@ -109,43 +152,121 @@ pub fn tls_config(ca_file: Option<&Path>) -> anyhow::Result<Arc<rustls::ClientCo
     Ok(Arc::new(config))
 }
 
-/// Connects the feed at `feed` to its endpoint.
-pub async fn connect(
+/// Connects a line of the feed at `feed` to its endpoint, and subscribes.
+pub(crate) async fn connect(
     feed: usize,
+    line: usize,
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
-    let attempt = establish(feed, endpoint, tls);
-    let outcome = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+    // The subscriptions take their own time.
+    let patience = CONNECT_TIMEOUT + endpoint.pace * endpoint.subscribe.len() as u32;
+    let attempt = establish(feed, line, endpoint, tls);
+    let outcome = match tokio::time::timeout(patience, attempt).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(anyhow::anyhow!("no answer within 15 s")),
+        Err(_) => Err(anyhow::anyhow!("no answer within {} s", patience.as_secs())),
     };
     outcome.with_context(|| endpoint.to_string())
 }
 
 async fn establish(
     feed: usize,
+    line: usize,
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
-    let Endpoint { host, port, .. } = endpoint;
-    let mut stream = TcpStream::connect((host.as_str(), *port)).await.context("cannot connect")?;
-    stream.set_nodelay(true)?;
-    if !endpoint.tls {
-        let residual = upgrade(&mut stream, endpoint).await?;
-        return Ok(Established::web_socket(feed, into_blocking(stream)?, None, residual));
+    let mut stream = dial(&endpoint.address).await?;
+    if !endpoint.address.tls {
+        let residual = begin(&mut stream, endpoint).await?;
+        let socket = into_blocking(stream)?.into();
+        let transport = Transport::WebSocket { tls: None, residual };
+        return Ok(Established { feed, line, socket, transport, vigil: endpoint.vigil });
     }
-    let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
-    let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
-    let connector = tokio_rustls::TlsConnector::from(config.clone());
-    let mut encrypted = connector
-        .connect(name, stream)
-        .await
-        .map_err(|error| super::tls::explained(error, host))
-        .context("no TLS")?;
-    let residual = upgrade(&mut encrypted, endpoint).await?;
+    let mut encrypted = encrypt(stream, &endpoint.address, tls).await?;
+    let residual = begin(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
-    Ok(Established::web_socket(feed, into_blocking(stream)?, Some(Box::new(connection)), residual))
+    let socket = into_blocking(stream)?.into();
+    let transport = Transport::WebSocket { tls: Some(Box::new(connection)), residual };
+    Ok(Established { feed, line, socket, transport, vigil: endpoint.vigil })
+}
+
+/// A TCP connection to one of the host's addresses: the first that answers, in the resolver's order.
+pub(crate) async fn dial(address: &Address) -> anyhow::Result<TcpStream> {
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+    let addresses: Vec<SocketAddr> = found.context("the host has no address")?.collect();
+    let stream = dial_first(&addresses).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn dial_first(addresses: &[SocketAddr]) -> anyhow::Result<TcpStream> {
+    let mut failed = anyhow::anyhow!("the host has no address");
+    for (at, address) in addresses.iter().enumerate() {
+        let connecting = TcpStream::connect(address);
+        let outcome = if at + 1 == addresses.len() {
+            connecting.await // Whoever called is patient for so long, and no longer.
+        } else {
+            tokio::time::timeout(ADDRESS_TIMEOUT, connecting).await.unwrap_or_else(|slow| Err(slow.into()))
+        };
+        match outcome {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = anyhow::Error::from(error).context("cannot connect"),
+        }
+    }
+    Err(failed)
+}
+
+/// TLS over a connection.
+pub(crate) async fn encrypt(
+    stream: TcpStream,
+    address: &Address,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> anyhow::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let config = tls.context("the endpoint is encrypted and there is no TLS configuration")?;
+    let host = &address.host;
+    let name = ServerName::try_from(host.clone()).with_context(|| format!("'{host}' is not a host name"))?;
+    let connecting = tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream);
+    connecting.await.map_err(|error| super::tls::explained(error, host)).context("no TLS")
+}
+
+/// Shakes hands and subscribes. Returns what came behind the handshake.
+async fn begin(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    endpoint: &Endpoint,
+) -> anyhow::Result<Vec<u8>> {
+    let mut residual = upgrade(stream, endpoint).await?;
+    // The standard library seeds its hash maps from the kernel's random numbers.
+    let mut framer = Framer::new(std::hash::RandomState::new().build_hasher().finish());
+    let mut frame = Vec::new();
+    let mut next = tokio::time::Instant::now();
+    for message in &endpoint.subscribe {
+        read_until(next, stream, &mut residual).await?;
+        frame.clear();
+        framer.text(message, &mut frame);
+        stream.write_all(&frame).await?;
+        stream.flush().await?;
+        next = tokio::time::Instant::now() + endpoint.pace;
+    }
+    Ok(residual)
+}
+
+/// Reads what comes until then. What finds no room in the window of whoever goes on stays with the kernel.
+async fn read_until(
+    until: tokio::time::Instant,
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    loop {
+        let room = (MAX_MESSAGE_BYTES - bytes.len().min(MAX_MESSAGE_BYTES)) as u64;
+        let mut bounded = (&mut *stream).take(room);
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(until) => return Ok(()),
+            read = bounded.read_buf(bytes), if room > 0 => {
+                ensure!(read? > 0, "the server closed before all streams were asked for");
+            }
+        }
+    }
 }
 
 /// A socket for io_uring: its operations wait in the kernel instead of failing.
@@ -161,12 +282,9 @@ async fn upgrade(
     endpoint: &Endpoint,
 ) -> anyhow::Result<Vec<u8>> {
     let key = generate_key();
-    let Endpoint { host, port, target, tls } = endpoint;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let standard_port = if *tls { 443 } else { 80 };
-    let port = if *port == standard_port { String::new() } else { format!(":{port}") };
+    let (target, host) = (&endpoint.target, endpoint.address.authority());
     let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nUser-Agent: chartd/{}\r\n\r\n",
         env!("CARGO_PKG_VERSION")
     );
@@ -219,7 +337,7 @@ fn accepted(bytes: &[u8], key: &str) -> anyhow::Result<Option<usize>> {
 /// How long to wait before connecting again: doubled at each failure, capped, with jitter so that many clients
 /// that lost one server do not come back in step.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     connected: Option<Instant>,
 }
@@ -239,13 +357,18 @@ impl Default for Backoff {
 
 impl Backoff {
     /// A connection was made.
-    pub fn connected(&mut self) {
-        self.connected = Some(Instant::now());
+    pub(crate) fn connected(&mut self, now: Instant) {
+        self.connected = Some(now);
+    }
+
+    /// Whether the connection at hand is no good one yet.
+    pub(crate) fn is_young(&self, now: Instant) -> bool {
+        self.connected.is_some_and(|since| now.saturating_duration_since(since) < Self::GOOD)
     }
 
     /// How long to wait now. `random` is uniform over all values.
-    pub fn pause(&mut self, random: u64) -> Duration {
-        if self.connected.take().is_some_and(|since| since.elapsed() >= Self::GOOD) {
+    pub(crate) fn pause(&mut self, random: u64, now: Instant) -> Duration {
+        if self.connected.take().is_some_and(|since| now.saturating_duration_since(since) >= Self::GOOD) {
             self.next = Self::FIRST;
         }
         let pause = self.next.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64));
@@ -257,17 +380,19 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use market::{Timeframe, Venue};
 
     #[test]
     fn endpoints() {
-        let symbols = ["BTCUSDT".to_owned()];
-        let endpoint = |url| Endpoint::new(url, Venue::Binance, &symbols, &["1m"]);
-        let streams = "streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms/btcusdt@kline_1m";
+        let wanted = Subscription { symbols: &["BTCUSDT".to_owned()], klines: &[Timeframe::M1] };
+        let session = Venue::Binance.protocol();
+        let endpoint = |url| Endpoint::new(url, session, &wanted);
         let expected = |tls, host: &str, port, path: &str| Endpoint {
-            tls,
-            host: host.into(),
-            port,
-            target: format!("{path}/stream?{streams}"),
+            address: Address { tls, host: host.into(), port, path: path.into() },
+            target: session.target(path, &wanted),
+            subscribe: Vec::new(),
+            pace: Duration::from_millis(250),
+            vigil: Vigil::of_idle_ms(15_000),
         };
         assert_eq!(
             endpoint("wss://stream.binance.com:9443"),
@@ -275,20 +400,53 @@ mod tests {
         );
         assert_eq!(endpoint("ws://127.0.0.1:9001/"), Ok(expected(false, "127.0.0.1", 9001, "")));
         assert_eq!(endpoint("ws://[::1]:9001/a/b"), Ok(expected(false, "::1", 9001, "/a/b")));
+        assert_eq!(endpoint("ws://h/a/").unwrap().target.split_once('?').unwrap().0, "/a/stream");
         assert_eq!(endpoint("wss://host"), Ok(expected(true, "host", 443, "")));
-        for bad in
-            ["http://x", "ws://", "ws://x:y", "ws://x:99999", "ws://x:0", "ws://a b", "ws://[::1", "ws://[x]"]
-        {
+        assert_eq!(endpoint("ws://[::1]:80").unwrap().address.authority(), "[::1]");
+        assert_eq!(endpoint("ws://host:81").unwrap().address.authority(), "host:81");
+        for bad in [
+            "http://x",
+            "ws://",
+            "ws://x:y",
+            "ws://x:99999",
+            "ws://x:0",
+            "ws://a b",
+            "ws://[::1",
+            "ws://[x]",
+            "ws",
+        ] {
             assert!(endpoint(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
+    fn a_dead_address_does_not_keep_from_the_next() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let alive = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = alive.local_addr().unwrap();
+            // Reserved for documentation: nothing answers there, or there is no way to it.
+            let dead: SocketAddr = "192.0.2.1:9".parse().unwrap();
+            let started = Instant::now();
+            let stream = dial_first(&[dead, address]).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), address);
+            assert!(started.elapsed() < ADDRESS_TIMEOUT + Duration::from_secs(1));
+            assert!(dial_first(&[]).await.is_err());
+        });
+    }
+
+    #[test]
     fn patience_grows_to_a_bound_and_never_vanishes() {
         let mut backoff = Backoff::default();
-        let longest: Vec<_> = (0..12).map(|_| backoff.pause(u64::MAX)).collect();
+        let now = Instant::now();
+        let longest: Vec<_> = (0..12).map(|_| backoff.pause(u64::MAX, now)).collect();
         assert_eq!(longest[..3], [250, 500, 1000].map(Duration::from_millis));
         assert_eq!(longest[11], Backoff::LONGEST);
-        assert!(backoff.pause(0) >= Backoff::LONGEST / 2);
+        assert!(backoff.pause(0, now) >= Backoff::LONGEST / 2);
+        // Only a connection that lasts ends it.
+        backoff.connected(now);
+        assert_eq!(backoff.pause(u64::MAX, now + Duration::from_secs(1)), Backoff::LONGEST);
+        backoff.connected(now);
+        assert_eq!(backoff.pause(u64::MAX, now + Backoff::GOOD), Backoff::FIRST);
     }
 }

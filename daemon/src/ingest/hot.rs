@@ -106,6 +106,7 @@ impl HotLoop {
                 self.pulse.beat(Phase::Ingest, receive_ns);
                 self.complete_all(&done[..count], receive_ns)?;
                 self.draw()?;
+                self.ask()?;
                 idle_since_ns = receive_ns;
                 self.gap.interrupt();
             } else if let (true, Drawing::Here(renderer)) = (is_behind, &mut self.drawing) {
@@ -120,6 +121,8 @@ impl HotLoop {
             if receive_ns >= self.next_check_ns && count < BATCH {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
                 self.check_silence(receive_ns)?;
+                self.intake.engine.tick(receive_ns);
+                self.ask()?;
                 if matches!(&self.drawing, Drawing::Here(renderer) if renderer.has_news()) {
                     self.draw()?; // A second of a countdown has passed.
                     self.pulse.beat(Phase::Wait, receive_ns);
@@ -148,7 +151,7 @@ impl HotLoop {
     /// Takes back all receives, so that another ring can begin them again. What has come meanwhile is taken in.
     fn stop(mut self) -> std::io::Result<Handover> {
         self.is_stopping = true;
-        self.take_news(now_ns())?;
+        self.obey_all(now_ns())?;
         for place in 0..self.intake.places() {
             for what in [RECEIVE, SEND] {
                 cancel(&mut self.ring, user_data(place, what))?;
@@ -212,34 +215,12 @@ impl HotLoop {
         match done.user_data & 0xff {
             WAKE => {
                 self.wake_armed = false;
-                self.take_news(receive_ns)
+                self.obey_all(receive_ns)
             }
             RECEIVE => self.received(place, done, receive_ns),
             SEND => self.sent(place, done.result),
             _ => self.installed(place, done.result),
         }
-    }
-
-    /// Takes what the cold side has for this one: connections, and texts for them.
-    fn take_news(&mut self, receive_ns: u64) -> std::io::Result<()> {
-        while let Ok(link) = self.intake.local.connections.pop() {
-            self.adopt(link, receive_ns)?;
-        }
-        while let Ok(text) = self.intake.local.texts.pop() {
-            self.say(text.feed, text.as_str())?;
-        }
-        Ok(())
-    }
-
-    /// Says a text to the server of a feed, if it is connected. A server that leaves too much unread is left.
-    fn say(&mut self, feed: usize, text: &str) -> std::io::Result<()> {
-        let Some(place) = self.intake.place_of(feed) else {
-            return Ok(()); // Its next connection begins afresh.
-        };
-        if let Some(Err(full)) = self.intake.link(place).map(|link| link.say(text)) {
-            self.intake.close(place, full.into());
-        }
-        self.go_on_sending(place)
     }
 }
 

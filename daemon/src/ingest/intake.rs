@@ -1,7 +1,7 @@
 //! What connections bring and what becomes of it: messages go to the engine, ends to the cold side. Knows no ring.
 
 use super::link::{Link, Links};
-use super::{CloseReason, Local};
+use super::{CloseReason, Event, Local, Order};
 use crate::engine::{Engine, Verdict};
 use crate::now_ns;
 use shm::status::{Counter, StatusWriter};
@@ -79,6 +79,7 @@ impl Intake {
     /// Finds a place for a new connection.
     pub(super) fn adopt(&mut self, link: Link) -> usize {
         self.status.count(Counter::Connects, 1);
+        self.engine.connected(link.feed, link.line);
         let place = self.links.0.iter().position(Option::is_none).unwrap_or_else(|| {
             self.links.0.push(None);
             self.links.0.len() - 1
@@ -102,9 +103,14 @@ impl Intake {
         let Some(link) = links.0.get_mut(place).and_then(Option::as_mut) else {
             return Ok(());
         };
-        let feed = link.feed;
-        let mut sink = |message: &[u8]| match engine.frame(feed, 0, message, receive_ns) {
-            Verdict::Shutdown => Err(CloseReason::Shutdown),
+        let (feed, line, mut is_leaving) = (link.feed, link.line, link.is_leaving);
+        let mut sink = |message: &[u8]| match engine.frame(feed, line, message, receive_ns) {
+            Verdict::Shutdown => {
+                if !std::mem::replace(&mut is_leaving, true) {
+                    local.report_urgent(Event::Rollover { feed, line });
+                }
+                Ok(())
+            }
             Verdict::Malformed(error) => {
                 local.report(feed, error);
                 Ok(())
@@ -121,6 +127,7 @@ impl Intake {
                 }
             }
         };
+        link.is_leaving = is_leaving;
         status.count(Counter::Pings, link.take_pings());
         outcome
     }
@@ -131,40 +138,19 @@ impl Intake {
         if link.closed_ns.replace(now_ns()).is_some() {
             return;
         }
-        if matches!(reason, CloseReason::Shutdown) {
+        let (feed, line) = (link.feed, link.line);
+        if matches!(reason, CloseReason::Ended) {
             link.say_goodbye();
+        } else {
+            self.status.count(Counter::Disconnects, 1);
         }
-        let feed = link.feed;
-        self.status.count(Counter::Disconnects, 1);
-        self.engine.disconnected(feed, 0);
-        self.local.report_closed(feed, reason);
-    }
-
-    /// Marks a connection as over whose feed has a newer one: that is no break.
-    pub(super) fn replace(&mut self, place: usize) {
-        if let Some(link) = self.link(place).filter(|link| !link.is_closed()) {
-            link.closed_ns = Some(now_ns());
-            link.say_goodbye();
-        }
-    }
-
-    /// The place of another connection of the same feed, from `from` on.
-    pub(super) fn other_of(&self, feed: usize, than: usize, from: usize) -> Option<usize> {
-        let is_other = |at: &usize| *at != than && self.links.0[*at].as_ref().is_some_and(|l| l.feed == feed);
-        (from..self.links.0.len()).find(is_other)
-    }
-
-    /// Where the open connection of a feed is.
-    pub(super) fn place_of(&self, feed: usize) -> Option<usize> {
-        self.links
-            .0
-            .iter()
-            .position(|l| l.as_ref().is_some_and(|link| link.feed == feed && !link.is_closed()))
+        self.engine.disconnected(feed, line);
+        self.local.report_urgent(Event::Closed { feed, line, reason });
     }
 
     /// Gives a connection away that is over and that the ring does not use any more.
     pub(super) fn release(&mut self, place: usize) -> bool {
         let over = self.links.0[place].take_if(|link| link.is_closed() && link.in_flight == 0);
-        over.map(|link| self.local.give_back(link)).is_some()
+        over.map(|link| self.local.give_back(Order::Adopt(link))).is_some()
     }
 }

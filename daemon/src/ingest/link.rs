@@ -7,8 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel
 /// reads from, and where receives are single writes to, its buffers: [`Links`] sees to that.
-pub(super) struct Link {
+pub(crate) struct Link {
     pub(super) feed: usize,
+    /// Its number among the connections of the feed.
+    pub(super) line: usize,
+    /// Whether a successor was asked for.
+    pub(super) is_leaving: bool,
     /// Operations that the ring has not completed.
     pub(super) in_flight: u32,
     /// Whether a receive is in flight, and whether one waits for buffers.
@@ -81,7 +85,7 @@ impl Buffer {
 
 impl Link {
     pub(super) fn new(established: Established, now_ns: u64) -> Self {
-        let Established { feed, socket, transport, vigil } = established;
+        let Established { feed, line, socket, transport, vigil } = established;
         let kind = match &transport {
             Transport::WebSocket { .. } => Kind::WebSocket,
             Transport::Stream { .. } => Kind::Stream,
@@ -89,6 +93,8 @@ impl Link {
         };
         Self {
             feed,
+            line,
+            is_leaving: false,
             in_flight: 0,
             is_receiving: false,
             is_starved: false,

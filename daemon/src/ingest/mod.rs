@@ -1,78 +1,83 @@
 //! Market data in: the cold side makes connections, the hot thread reads them.
 //!
 //! [`connect`] (cold plane) resolves, connects, shakes hands and subscribes, and hands the socket with its TLS state
-//! and the bytes already read to the hot thread ([`hot`]), which owns it from then on. When the hot thread loses it,
-//! [`Event::Closed`] comes back and the cold side begins again. Both queues are bounded.
+//! and the bytes already read to the hot thread ([`hot`]), which owns it from then on. A feed may have several
+//! connections at a time, its lines. For each one handed over, [`Event::Closed`] comes back once. What else the cold
+//! side is to do comes as events, too; what it has got, and what it wants done, goes as an [`Order`] ([`orders`]).
+//! All queues are bounded.
 
-pub mod connect;
+pub(crate) mod connect;
 mod gap;
-pub mod hot;
+pub(crate) mod hot;
 mod intake;
 mod link;
 mod operations;
+mod orders;
 mod outbox;
 #[cfg(test)]
 mod tests;
 mod tls;
-pub mod transport;
+pub(crate) mod transport;
 pub mod ws;
 
 pub use outbox::Full;
+pub use transport::BadPacket;
 
+use crate::control::watched;
+use crate::engine::Want;
 use crate::now_ns;
+use crate::uring::{IGNORED, Ring};
+use io_uring::{opcode, squeue, types};
 use link::Link;
+use market::protocol::{Missing, Snapshot};
+use market::{InstrumentId, Trade};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use transport::{BadPacket, Transport};
+use transport::Transport;
 
-/// How many new connections, and how many events, may wait for the other side.
+/// How many orders, and how many events, may wait for the other side.
 const QUEUE_LEN: usize = 256;
 
 /// How often the cold side looks for events that did not ring.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The longest text that can be handed over to be said.
-pub const MAX_TEXT_BYTES: usize = 4096;
-/// How many texts may wait for the hot thread.
-const TEXT_QUEUE_LEN: usize = 32;
+/// What is written to the eventfd that wakes the cold side. It outlives every ring.
+static ONE: u64 = 1;
 
 /// A connection that is ready to be read.
-pub struct Established {
+pub(crate) struct Established {
     /// Which feed it carries.
-    pub feed: usize,
+    pub(crate) feed: usize,
+    /// Its number among the connections of the feed.
+    pub(crate) line: usize,
     /// The connected socket. It blocks: its operations wait in the kernel.
-    pub socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
     /// How what it brings becomes messages.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
     /// How long it may be silent.
-    pub vigil: Vigil,
-}
-
-impl Established {
-    /// A WebSocket after its handshake, behind which `residual` has come.
-    pub fn web_socket(
-        feed: usize,
-        socket: impl Into<OwnedFd>,
-        tls: Option<Box<rustls::ClientConnection>>,
-        residual: Vec<u8>,
-    ) -> Self {
-        let transport = Transport::WebSocket { tls, residual };
-        Self { feed, socket: socket.into(), transport, vigil: Vigil::default() }
-    }
+    pub(crate) vigil: Vigil,
 }
 
 /// How long a connection may be silent. Whatever comes, to the byte, breaks its silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vigil {
+pub(crate) struct Vigil {
     /// After so long without anything it is pinged, if it is a WebSocket.
-    pub idle_ping_ns: u64,
+    pub(crate) idle_ping_ns: u64,
     /// After so much longer it counts as dead.
-    pub pong_patience_ns: u64,
+    pub(crate) pong_patience_ns: u64,
+}
+
+impl Vigil {
+    /// Patience with a venue that says something at least so often, if only a ping.
+    pub(crate) fn of_idle_ms(idle_ms: u32) -> Self {
+        Self { idle_ping_ns: u64::from(idle_ms) * 1_000_000, ..Self::default() }
+    }
 }
 
 impl Default for Vigil {
@@ -82,32 +87,15 @@ impl Default for Vigil {
     }
 }
 
-/// A text on its way to the hot thread, which neither allocates nor frees.
-struct Text {
-    feed: usize,
-    len: usize,
-    bytes: [u8; MAX_TEXT_BYTES],
-}
-
-impl Text {
-    fn new(feed: usize, text: &str) -> Option<Self> {
-        let mut bytes = [0; MAX_TEXT_BYTES];
-        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(Self { feed, len: text.len(), bytes })
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default() // It was text.
-    }
-}
-
 /// What the hot thread tells.
 #[derive(Debug)]
-pub enum Event {
-    /// A feed's connection is gone, for this reason.
+pub(crate) enum Event {
+    /// A connection is gone, for this reason.
     Closed {
         /// The feed.
         feed: usize,
+        /// Which of its connections.
+        line: usize,
         /// Why.
         reason: CloseReason,
     },
@@ -118,6 +106,60 @@ pub enum Event {
         /// Where and why.
         error: market::DecodeError,
     },
+    /// The server is about to end this connection: it needs a successor now.
+    Rollover {
+        /// The feed.
+        feed: usize,
+        /// Which of its connections.
+        line: usize,
+    },
+    /// The engine misses something.
+    Want(Want),
+}
+
+/// What the cold side has the hot thread do. When it is done, it comes back, to be freed here.
+#[allow(clippy::large_enum_variant)] // A box would be freed by the hot thread.
+pub(crate) enum Order {
+    /// Reads this connection from now on.
+    Adopt(Link),
+    /// Sends a message, on one connection of the feed or on each of them.
+    Say {
+        /// The feed.
+        feed: usize,
+        /// Which connection; each without it.
+        line: Option<usize>,
+        /// The message.
+        text: String,
+    },
+    /// Takes in a whole book.
+    Book {
+        /// The feed.
+        feed: usize,
+        /// Whose book.
+        instrument: InstrumentId,
+        /// The book.
+        snapshot: Snapshot,
+    },
+    /// Takes in trades that were missed.
+    Trades {
+        /// The feed.
+        feed: usize,
+        /// Of what.
+        instrument: InstrumentId,
+        /// What was asked for.
+        missing: Missing,
+        /// What has come of it, by number.
+        trades: Vec<Trade>,
+        /// Nothing more will come.
+        is_final: bool,
+    },
+    /// Ends a connection that has a successor, or is not wanted any more.
+    End {
+        /// The feed.
+        feed: usize,
+        /// Which of its connections.
+        line: usize,
+    },
 }
 
 /// Why a connection ended.
@@ -126,9 +168,9 @@ pub enum CloseReason {
     /// The server closed the WebSocket.
     #[error("the server closed it with code {0}")]
     ByServer(u16),
-    /// The server announced that it goes down.
-    #[error("the server announced its shutdown")]
-    Shutdown,
+    /// The cold side has it ended.
+    #[error("another one has taken its place")]
+    Ended,
     /// The stream ended without a close frame.
     #[error("the stream ended")]
     EndOfStream,
@@ -153,21 +195,21 @@ pub enum CloseReason {
 }
 
 /// The cold side's end.
-pub struct Remote {
-    connections: rtrb::Producer<Link>,
-    texts: rtrb::Producer<Text>,
+pub(crate) struct Remote {
+    orders: rtrb::Producer<Order>,
     events: rtrb::Consumer<Event>,
-    /// Connections that are over: giving back their megabytes is not for the hot thread.
-    over: rtrb::Consumer<Link>,
+    /// Orders that are carried out, and connections that are over: giving back their memory is not for the hot thread.
+    spent: rtrb::Consumer<Order>,
+    /// Readable when a want is there. Made when it is waited for first, since that takes a runtime.
+    bell: Option<AsyncFd<OwnedFd>>,
     shared: Arc<Shared>,
 }
 
 /// The hot side's end.
-pub struct Local {
-    connections: rtrb::Consumer<Link>,
-    texts: rtrb::Consumer<Text>,
+pub(crate) struct Local {
+    orders: rtrb::Consumer<Order>,
     events: rtrb::Producer<Event>,
-    over: rtrb::Producer<Link>,
+    spent: rtrb::Producer<Order>,
     shared: Arc<Shared>,
 }
 
@@ -178,75 +220,88 @@ struct Shared {
     /// Where that read goes; what it says does not matter. It outlives every ring.
     woken: AtomicU64,
     stop: AtomicBool,
-    /// Rung when an event is there.
+    /// Rung when a connection is over or about to be.
     news: Notify,
+    /// Written by the hot thread's ring when a want is there: that costs no system call.
+    bell: EventFd,
 }
 
 /// A pair of ends.
-pub fn channel() -> io::Result<(Remote, Local)> {
+pub(crate) fn channel() -> io::Result<(Remote, Local)> {
     let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC)?;
+    let bell = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
     let shared = Arc::new(Shared {
         wake,
         woken: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         news: Notify::new(),
+        bell,
     });
-    let (connections, connections_out) = rtrb::RingBuffer::new(QUEUE_LEN);
+    let (orders, orders_out) = rtrb::RingBuffer::new(QUEUE_LEN);
     let (events, events_out) = rtrb::RingBuffer::new(QUEUE_LEN);
-    let (over, over_out) = rtrb::RingBuffer::new(QUEUE_LEN);
-    let (texts, texts_out) = rtrb::RingBuffer::new(TEXT_QUEUE_LEN);
-    let remote = Remote { connections, texts, events: events_out, over: over_out, shared: shared.clone() };
-    Ok((remote, Local { connections: connections_out, texts: texts_out, events, over, shared }))
+    // Room for every order, and every connection that may be open beside: nothing is freed where it must not be.
+    let (spent, spent_out) = rtrb::RingBuffer::new(2 * QUEUE_LEN);
+    let remote = Remote { orders, events: events_out, spent: spent_out, bell: None, shared: shared.clone() };
+    Ok((remote, Local { orders: orders_out, events, spent, shared }))
 }
 
 impl Remote {
-    /// Hands a connection over. False, and the connection is dropped, if too many wait already.
-    pub fn hand_over(&mut self, established: Established) -> bool {
+    /// Hands a connection over. False, and the connection is dropped, if too many orders wait already.
+    pub(crate) fn hand_over(&mut self, established: Established) -> bool {
         // Made here, since its buffers are megabytes: the hot thread does not allocate.
-        let taken = self.connections.push(Link::new(established, now_ns())).is_ok();
-        let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
-        taken
+        self.order(Order::Adopt(Link::new(established, now_ns()))).is_none()
     }
 
-    /// Has a text said to the server of a feed, if that is connected by then. False if it is too long, or too many
-    /// wait already.
-    pub fn say(&mut self, feed: usize, text: &str) -> bool {
-        let taken = Text::new(feed, text).is_some_and(|text| self.texts.push(text).is_ok());
-        let _ = self.shared.wake.write(1); // As above.
-        taken
+    /// Gives an order, or gives it back if too many wait already.
+    pub(crate) fn order(&mut self, order: Order) -> Option<Order> {
+        let refused = self.orders.push(order).err().map(|rtrb::PushError::Full(order)| order);
+        let _ = self.shared.wake.write(1); // Cannot fail before 2^64 wakes have piled up.
+        refused
     }
 
     /// What has the hot thread look for work elsewhere, too: whoever made some calls it afterwards.
-    pub fn waker(&self) -> impl Fn() + use<> {
+    pub(crate) fn waker(&self) -> impl Fn() + use<> {
         let shared = self.shared.clone();
         move || _ = shared.wake.write(1) // As above.
     }
 
     /// Has the hot thread stop, soon.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.shared.stop.store(true, Release);
         let _ = self.shared.wake.write(1); // As above.
     }
 
     /// Lets another hot thread run with the other end.
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.shared.stop.store(false, Release);
     }
 
     /// The next event, if there is one.
-    pub fn try_event(&mut self) -> Option<Event> {
-        while self.over.pop().is_ok() {}
+    pub(crate) fn try_event(&mut self) -> Option<Event> {
+        while self.spent.pop().is_ok() {}
         self.events.pop().ok()
     }
 
     /// Waits for the next event. No event is lost if the caller stops waiting.
-    pub async fn next_event(&mut self) -> Event {
+    pub(crate) async fn next_event(&mut self) -> io::Result<Event> {
         loop {
             if let Some(event) = self.try_event() {
-                return event;
+                return Ok(event);
             }
-            // Only urgent events ring, since ringing is a system call of the hot thread. Others are found by looking.
-            let _ = tokio::time::timeout(LOOK, self.shared.news.notified()).await;
+            let bell = match self.bell.take() {
+                Some(bell) => self.bell.insert(bell),
+                None => self.bell.insert(watched(self.shared.bell.as_fd().try_clone_to_owned()?)?),
+            };
+            // Malformed frames ring nothing: they are found by looking.
+            tokio::select! {
+                () = self.shared.news.notified() => {}
+                ready = bell.readable() => {
+                    let mut ready = ready?;
+                    // What it says does not matter: reading silences it.
+                    let _ = ready.try_io(|bell| Ok(nix::unistd::read(bell.get_ref(), &mut [0; 8])?));
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
         }
     }
 }
@@ -256,25 +311,31 @@ impl Local {
         self.shared.stop.load(Acquire)
     }
 
-    /// Reports a malformed frame, unless too many wait already: it is counted anyway.
+    /// Reports a malformed frame, unless too many events wait already: it is counted anyway.
     fn report(&mut self, feed: usize, error: market::DecodeError) {
         let _ = self.events.push(Event::Malformed { feed, error });
     }
 
-    /// Gives a connection that is over away, or drops it here if too many wait already.
-    fn give_back(&mut self, link: Link) {
-        let _ = self.over.push(link);
+    /// Gives what is done with away, or drops it here if too much waits already.
+    fn give_back(&mut self, order: Order) {
+        let _ = self.spent.push(order);
     }
 
-    /// Reports the end of a connection, and rings. Malformed frames may have filled the queue: the cold side empties
+    /// Reports what must not be missed, and rings. Malformed frames may have filled the queue: the cold side empties
     /// it as soon as it is rung.
-    fn report_closed(&mut self, feed: usize, reason: CloseReason) {
-        let mut event = Event::Closed { feed, reason };
+    fn report_urgent(&mut self, mut event: Event) {
         while let Err(rtrb::PushError::Full(back)) = self.events.push(event) {
             event = back;
             self.shared.news.notify_one();
             std::thread::yield_now();
         }
         self.shared.news.notify_one();
+    }
+
+    /// Queues the ringing for wants on the hot thread's ring; it happens when that is entered next.
+    fn ring_on(&self, ring: &mut Ring) -> io::Result<()> {
+        let fd = types::Fd(self.shared.bell.as_fd().as_raw_fd());
+        let write = opcode::Write::new(fd, (&raw const ONE).cast(), size_of_val(&ONE) as u32).build();
+        ring.push(&write.flags(squeue::Flags::SKIP_SUCCESS).user_data(IGNORED))
     }
 }

@@ -16,19 +16,11 @@ const LAST_WORDS_NS: u64 = 1_000_000_000;
 
 impl HotLoop {
     pub(super) fn adopt(&mut self, link: Link, receive_ns: u64) -> std::io::Result<()> {
-        let feed = link.feed;
         if link.has_card() && matches!(self.wait, Wait::Spin | Wait::Poll) {
             self.ring.poll_cards();
         }
         let place = self.intake.adopt(link);
         let outcome = self.intake.begin(place, receive_ns);
-        // What the new one brings, an old one of the same feed has brought too, up to here: nothing is lost.
-        let mut from = 0;
-        while let Some(other) = self.intake.other_of(feed, place, from) {
-            self.intake.replace(other);
-            self.go_on_sending(other)?;
-            from = other + 1;
-        }
         self.begin(place, outcome)
     }
 

@@ -13,11 +13,11 @@ const CIPHER_BYTES: usize = 32 << 10;
 /// The largest datagram that there can be.
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// The largest packet of a stream. Its length has two bytes in the protocols that are in use.
-pub const MAX_PACKET_BYTES: usize = 66 << 10;
+pub(crate) const MAX_PACKET_BYTES: usize = 66 << 10;
 const STREAM_BYTES: usize = 4 * MAX_PACKET_BYTES;
 
 /// What a socket brings.
-pub enum Transport {
+pub(crate) enum Transport {
     /// The messages of a WebSocket, over TCP.
     WebSocket {
         /// Its TLS state, if it is encrypted.
@@ -38,7 +38,7 @@ pub enum Transport {
 
 /// How many bytes the first packet of a stream has, its header included; `None` until that can be told. It is asked
 /// again and again with the same bytes and more behind them, and must not be slow.
-pub type PacketLength = fn(&[u8]) -> Result<Option<usize>, BadPacket>;
+pub(crate) type PacketLength = fn(&[u8]) -> Result<Option<usize>, BadPacket>;
 
 /// A stream whose packets cannot be told apart any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

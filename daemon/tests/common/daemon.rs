@@ -26,7 +26,7 @@ pub(crate) struct Feed<'a> {
 pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// Waits until `done`, and panics with what `what` tells if it never is.
@@ -47,13 +47,27 @@ impl Daemon {
     /// The same, with more in its environment.
     pub(crate) fn start_with(feeds: &[Feed], environment: &[(&str, &str)]) -> Option<Self> {
         let folder = TempDir::new().unwrap();
+        let cache = folder.path().join("cache");
+        Self::start_in(&configuration(feeds), folder, &cache, environment)
+    }
+
+    /// Starts a daemon with these feeds and charts. What it caches lies in `cache`.
+    pub(crate) fn start_in(
+        feeds: &str,
+        folder: TempDir,
+        cache: &Path,
+        environment: &[(&str, &str)],
+    ) -> Option<Self> {
         let config = folder.path().join("chartd.toml");
-        fs::write(&config, configuration(feeds, &socket_in(&folder))).unwrap();
+        let socket = socket_in(&folder);
+        let general = format!("socket = {socket:?}\n[realtime]\npriority = 0\nlock_memory = false\n");
+        fs::write(&config, general + feeds).unwrap();
         let log = fs::File::create(log_in(&folder)).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_chartd"))
             .args(["run".as_ref(), "--config".as_ref(), config.as_os_str()])
             .env_remove("RUST_LOG")
             .envs(environment.iter().copied())
+            .env("CACHE_DIRECTORY", cache)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -99,7 +113,12 @@ impl Daemon {
     }
 
     pub(crate) fn candles(&self, symbol: &str) -> Candles {
-        let name = format!("binance:{symbol}/1s").parse().unwrap();
+        self.candles_of(&format!("binance:{symbol}/1s"))
+    }
+
+    /// The candles of any chart.
+    pub(crate) fn candles_of(&self, chart: &str) -> Candles {
+        let name = chart.parse().unwrap();
         chart_client::candles(self.connection.market(), &name, usize::MAX).unwrap()
     }
 
@@ -156,8 +175,8 @@ fn log_in(folder: &TempDir) -> PathBuf {
     folder.path().join("log")
 }
 
-fn configuration(feeds: &[Feed], socket: &Path) -> String {
-    let mut text = format!("socket = {socket:?}\n[realtime]\npriority = 0\nlock_memory = false\n");
+fn configuration(feeds: &[Feed]) -> String {
+    let mut text = String::new();
     for Feed { symbol, url, ca_file } in feeds {
         text += &format!("[[feed]]\nvenue = \"binance\"\nurl = \"{url}\"\nsymbols = [\"{symbol}\"]\n");
         if let Some(path) = ca_file {
