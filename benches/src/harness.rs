@@ -60,14 +60,14 @@ impl Arm {
     }
 }
 
-/// A ratio that SPECIFICATION.md promises.
+/// A ratio, which SPECIFICATION.md may promise.
 pub(crate) struct Ratio {
     what: &'static str,
     value: f64,
     /// Where the value lies with 95 % probability, as far as the rounds tell.
     interval: Option<[f64; 2]>,
-    /// The promise, and whether a smaller value is better.
-    promise: f64,
+    /// The promise, if there is one, and whether a smaller value is better.
+    promise: Option<f64>,
     at_most: bool,
 }
 
@@ -77,35 +77,43 @@ const RESAMPLES: usize = 2_000;
 impl Ratio {
     /// One arm's quantile over another's, of which it promises to be at most so much.
     pub(crate) fn of(what: &'static str, a: &Arm, b: &Arm, q: f64, promise: f64) -> Self {
+        Self { promise: Some(promise), ..Self::shown(what, a, b, q) }
+    }
+
+    /// One arm's quantile over another's, of which nothing is promised.
+    pub(crate) fn shown(what: &'static str, a: &Arm, b: &Arm, q: f64) -> Self {
         let value = a.quantile(q) as f64 / b.quantile(q) as f64;
-        Self { what, value, interval: interval(a, b, q), promise, at_most: true }
+        Self { what, value, interval: interval(a, b, q), promise: None, at_most: true }
     }
 
     /// A value that promises to be at most so much.
     pub(crate) fn at_most(what: &'static str, value: f64, promise: f64) -> Self {
-        Self { what, value, interval: None, promise, at_most: true }
+        Self { what, value, interval: None, promise: Some(promise), at_most: true }
     }
 
     /// A value that promises to be at least so much.
     pub(crate) fn at_least(what: &'static str, value: f64, promise: f64) -> Self {
-        Self { what, value, interval: None, promise, at_most: false }
+        Self { what, value, interval: None, promise: Some(promise), at_most: false }
     }
 
-    fn held(&self) -> bool {
-        if self.at_most { self.value <= self.promise } else { self.value >= self.promise }
+    /// Whether the promise is held, if there is one.
+    fn held(&self) -> Option<bool> {
+        let held = |promise| if self.at_most { self.value <= promise } else { self.value >= promise };
+        self.promise.map(held)
     }
 
     /// Whether the rounds differ too much to tell.
     fn unsure(&self) -> bool {
-        self.interval.is_some_and(|[low, high]| (low..=high).contains(&self.promise))
+        self.promise.zip(self.interval).is_some_and(|(promise, [low, high])| (low..=high).contains(&promise))
     }
 
     fn verdict(&self) -> &'static str {
         match (self.held(), self.unsure()) {
-            (true, false) => "held",
-            (true, true) => "held, but within the noise of the rounds",
-            (false, true) => "NOT held, but within the noise of the rounds",
-            (false, false) => "NOT held",
+            (None, _) => "not promised",
+            (Some(true), false) => "held",
+            (Some(true), true) => "held, but within the noise of the rounds",
+            (Some(false), true) => "NOT held, but within the noise of the rounds",
+            (Some(false), false) => "NOT held",
         }
     }
 }
@@ -176,8 +184,10 @@ impl Report {
             let bound = if ratio.at_most { "at most" } else { "at least" };
             let interval =
                 ratio.interval.map_or(String::new(), |[low, high]| format!(" [{low:.3} to {high:.3}]"));
-            let (what, value, promise, verdict) = (ratio.what, ratio.value, ratio.promise, ratio.verdict());
-            println!("{what}: {value:.3}{interval} (promised: {bound} {promise}), {verdict}");
+            let (what, value, verdict) = (ratio.what, ratio.value, ratio.verdict());
+            let promise =
+                ratio.promise.map_or(String::new(), |promise| format!(" (promised: {bound} {promise})"));
+            println!("{what}: {value:.3}{interval}{promise}, {verdict}");
         }
     }
 }
@@ -191,15 +201,25 @@ pub(crate) fn machine() -> String {
     format!("{} × {cpus}{virtual_machine}", model.map_or("unknown CPU", |(_, name)| name.trim()))
 }
 
+/// A recorded file, unpacked if its name ends in `.gz`; `None` if it is not there.
+pub(crate) fn recorded(name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let mut above = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let path = above.by_ref().map(|folder| folder.join("shared/data").join(name)).find(|path| path.is_file());
+    let Some(path) = path else { return Ok(None) };
+    let mut bytes = std::fs::read(&path)?;
+    if name.ends_with(".gz") {
+        let packed = std::mem::take(&mut bytes);
+        flate2::read::MultiGzDecoder::new(&packed[..]).read_to_end(&mut bytes)?;
+    }
+    Ok(Some(bytes))
+}
+
 /// The lines of the recorded Binance file, without their stamps; `None` if there is no recorded data.
 pub(crate) fn recorded_frames() -> anyhow::Result<Option<Vec<Vec<u8>>>> {
-    use std::io::Read;
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/binance_spot/btcusdt_20240808.gz");
-    let Ok(file) = std::fs::File::open(path) else {
+    let Some(text) = recorded("binance_spot/btcusdt_20240808.gz")? else {
         return Ok(None);
     };
-    let mut text = Vec::new();
-    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut text)?;
     let frame = |line: &[u8]| {
         let blank = line.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         line[blank..].to_vec()

@@ -4,6 +4,8 @@
 //! compared, never single runs. Each result says what it is a ratio of and how threads were placed.
 
 mod attacks;
+mod bare;
+mod burst;
 mod decode;
 mod encode;
 mod harness;
@@ -34,8 +36,9 @@ struct Cli {
     /// Print one JSON document and nothing else
     #[arg(long)]
     json: bool,
-    /// Also draw the distributions, as one HTML file in this folder; with rivals' pictures, where they draw
-    #[arg(long, value_name = "DIR")]
+    /// Also draw the distributions in this folder, as an SVG and as an HTML page with their figures; with rivals'
+    /// pictures, where they draw
+    #[arg(long, visible_alias = "out", value_name = "DIR")]
     plot: Option<PathBuf>,
     /// How many rounds of all arms
     #[arg(long, default_value_t = 7)]
@@ -47,12 +50,17 @@ struct Cli {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
-    /// A Binance trade frame into a trade, beside `serde_json`
+    /// Frames of each venue into messages, beside `serde_json` and `sonic-rs`
     Decode,
-    /// Decoding and aggregating the recorded file on one core, beside checking its JSON with `serde_json`
+    /// Decoding, proving and aggregating the recorded file on one core, beside checking its JSON with `serde_json`; and
+    /// what each kind of frame costs
     Replay,
-    /// From a trade on the wire to its frame in shared memory, beside a raw loopback TCP message
+    /// From a trade on the wire to its frame in shared memory, beside a raw loopback TCP message, and beside the same
+    /// engine and renderer reading by epoll and by recv
     TickToFrame,
+    /// 520 frames in 10 ms again and again, and 100,000 a second for 10 s: nothing lost, and how late; beside a reader
+    /// that only counts bytes
+    Burst,
     /// From publishing to a reader in another process, beside iceoryx2, futex, pipe and Unix socket
     PublishWake,
     /// A last-price change and a new bar, from candle to pixels, beside a memcpy of the frame
@@ -95,6 +103,7 @@ fn main() -> ExitCode {
         Name::Decode => decode::measure(cli.rounds),
         Name::Replay => replay::measure(cli.rounds),
         Name::TickToFrame => tick_to_frame::measure(cli.rounds),
+        Name::Burst => burst::measure(cli.rounds),
         Name::PublishWake => publish_wake::measure(cli.rounds),
         Name::RasterDelta => raster::measure_delta(cli.rounds, cli.plot.as_deref()),
         Name::RasterFull => raster::measure_full(cli.rounds, cli.plot.as_deref()),

@@ -1,5 +1,6 @@
-//! The distributions of a run as one HTML file: a line for each arm, percentiles across, values up, both so that the
-//! tail is seen. SVG written by hand: it is a few lines, and needs neither a plotting crate nor a font.
+//! The distributions of a run as an SVG, and as an HTML page with it and its figures: a line for each arm, percentiles
+//! across, values up, both so that the tail is seen. SVG written by hand: it is a few lines, and needs neither a
+//! plotting crate nor a font.
 
 use crate::harness::{Arm, Report, machine};
 use anyhow::Context;
@@ -17,17 +18,23 @@ const MARKS: [(f64, &str); 6] =
 const COLORS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 
-/// Writes the picture of `report` into `folder`, and returns the file.
+/// Height of a line of the legend in the SVG.
+const LINE: f64 = 22.0;
+
+/// Writes the pictures of `report` into `folder`, and returns the page.
 pub(crate) fn write(report: &Report, folder: &Path) -> anyhow::Result<PathBuf> {
-    let file = folder.join(format!("{}.html", report.name));
+    let file = |ending| folder.join(format!("{}.{ending}", report.name));
+    let arms: Vec<_> = report.arms.iter().filter(|arm| arm.all().len() > 1).collect();
+    let curves = curves(&arms);
     std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&file, page(report)))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+        .and_then(|()| std::fs::write(file("svg"), picture(report, &arms, &curves)))
+        .and_then(|()| std::fs::write(file("html"), page(report, &arms, &curves)))
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    Ok(file("html"))
 }
 
-fn page(report: &Report) -> String {
-    let arms: Vec<_> = report.arms.iter().filter(|arm| arm.all().len() > 1).collect();
+/// The grid and a line for each arm.
+fn curves(arms: &[&Arm]) -> String {
     let low = arms.iter().map(|arm| arm.all().min()).min().unwrap_or(1).max(1) as f64;
     let high = arms.iter().map(|arm| arm.all().max()).max().unwrap_or(10) as f64;
     let decades = (low.log10().floor(), high.log10().ceil().max(low.log10().floor() + 1.0));
@@ -35,6 +42,36 @@ fn page(report: &Report) -> String {
     for (place, arm) in arms.iter().enumerate() {
         let _ = write!(svg, "<polyline points='{}' {}/>", points(arm, decades), style(place));
     }
+    svg
+}
+
+/// A picture by itself: the legend stands below the curves.
+fn picture(report: &Report, arms: &[&Arm], curves: &str) -> String {
+    let mut legend = String::new();
+    for (place, arm) in arms.iter().enumerate() {
+        let (all, y) = (arm.all(), HEIGHT + LINE * place as f64);
+        let [p50, p99] = [0.5, 0.99].map(|q| value(all.value_at_quantile(q) as f64, arm.unit()));
+        let _ = write!(
+            legend,
+            "<line x1='90' y1='{y}' x2='130' y2='{y}' {}/><text x='142' y='{}'>{}: p50 {p50}, p99 {p99}, max {}</text>",
+            style(place),
+            y + 5.0,
+            escaped(arm.name),
+            value(all.max() as f64, arm.unit())
+        );
+    }
+    let height = HEIGHT + LINE * arms.len() as f64 + LINE;
+    format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' font-family='sans-serif' font-size='14'>\
+         <rect width='{WIDTH}' height='{height}' fill='#fff'/>{curves}{legend}\
+         <text x='90' y='{}' fill='#555'>{} on {}</text></svg>\n",
+        height - 5.0,
+        escaped(report.name),
+        escaped(&machine())
+    )
+}
+
+fn page(report: &Report, arms: &[&Arm], curves: &str) -> String {
     let mut legend = String::new();
     for (place, arm) in arms.iter().enumerate() {
         let all = arm.all();
@@ -59,7 +96,7 @@ fn page(report: &Report) -> String {
          td,th{{padding:2px 14px 2px 0;text-align:right;white-space:nowrap}}\
          td:nth-child(-n+2),th:nth-child(-n+2){{text-align:left}}ul{{color:#555}}</style>\
          <h1>{name}</h1><p>{machine}</p>\
-         <svg viewBox='0 0 {WIDTH} {HEIGHT}' font-family=sans-serif font-size=14>{svg}</svg>\
+         <svg viewBox='0 0 {WIDTH} {HEIGHT}' font-family=sans-serif font-size=14>{curves}</svg>\
          <table><tr><th><th>arm<th>p50<th>p99<th>p99.9<th>max<th>values{legend}</table><ul>{notes}</ul>\n"
     )
 }
@@ -72,7 +109,7 @@ fn grid(decades: (f64, f64), unit: &str) -> String {
         let x = across(q);
         let _ = write!(
             svg,
-            "<line x1={x:.1} y1={top} x2={x:.1} y2={bottom} stroke=#ddd /><text x={x:.1} y={} text-anchor=middle>{name}</text>",
+            "<line x1='{x:.1}' y1='{top}' x2='{x:.1}' y2='{bottom}' stroke='#ddd' /><text x='{x:.1}' y='{}' text-anchor='middle'>{name}</text>",
             bottom + 20.0
         );
     }
@@ -81,7 +118,7 @@ fn grid(decades: (f64, f64), unit: &str) -> String {
         let y = up(10f64.powf(decade), decades);
         let _ = write!(
             svg,
-            "<line x1={left} y1={y:.1} x2={right} y2={y:.1} stroke=#ddd /><text x={} y={:.1} text-anchor=end>{}</text>",
+            "<line x1='{left}' y1='{y:.1}' x2='{right}' y2='{y:.1}' stroke='#ddd' /><text x='{}' y='{:.1}' text-anchor='end'>{}</text>",
             left - 8.0,
             y + 5.0,
             value(10f64.powf(decade), unit)
@@ -90,7 +127,7 @@ fn grid(decades: (f64, f64), unit: &str) -> String {
     }
     let _ = write!(
         svg,
-        "<text x={} y={} text-anchor=middle fill=#555>percentile of all values, the tail stretched</text>",
+        "<text x='{}' y='{}' text-anchor='middle' fill='#555'>percentile of all values, the tail stretched</text>",
         (left + right) / 2.0,
         bottom + 46.0
     );
