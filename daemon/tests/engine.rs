@@ -194,6 +194,15 @@ fn what_nobody_can_give_stays_a_gap() {
     assert!(bench.missing(70).is_empty(), "nor is it asked for again");
 }
 
+/// A trade that is missing can share the millisecond of the next one: at a bar's first millisecond that bar is in doubt,
+/// too.
+#[test]
+fn a_missing_trade_may_lie_in_the_millisecond_of_the_next_one() {
+    let mut bench = connected();
+    bench.trade(9, 1_000);
+    assert_eq!(bench.states(Timeframe::S1), [CandleState::Gap; 2]);
+}
+
 /// Trades that change places are no loss, and nothing is asked for.
 #[test]
 fn overtaken_trades_heal_by_themselves() {

@@ -173,12 +173,18 @@ pub struct Levels<'a>(Source<'a>);
 enum Source<'a> {
     Text { bids: &'a [u8], asks: &'a [u8], scale: Scale, read: ReadLevels },
     One(BookSide, Level),
+    Read(&'a [(BookSide, Level)]),
 }
 
 impl<'a> Levels<'a> {
     /// The levels in two texts, either of which may be empty. Both have gone through [`check_levels`].
     pub(crate) fn checked(bids: &'a [u8], asks: &'a [u8], scale: Scale, read: ReadLevels) -> Self {
         Self(Source::Text { bids, asks, scale, read })
+    }
+
+    /// Levels that were read already.
+    pub(crate) fn of(levels: &'a [(BookSide, Level)]) -> Self {
+        Self(Source::Read(levels))
     }
 
     /// One level.
@@ -195,6 +201,7 @@ impl<'a> Levels<'a> {
     fn read(&self, level: &mut dyn FnMut(BookSide, Level)) -> Result<(), DecodeError> {
         match self.0 {
             Source::One(side, one) => level(side, one),
+            Source::Read(levels) => levels.iter().for_each(|(side, one)| level(*side, *one)),
             Source::Text { bids, asks, scale, read } => {
                 for (text, side) in [(bids, BookSide::Bid), (asks, BookSide::Ask)] {
                     if !text.is_empty() {

@@ -54,7 +54,7 @@ pub trait Decoder: Debug + Send {
     /// Reads one frame and calls `take` with each message in it, in order. What stands before a flaw has been taken
     /// when the error returns.
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),

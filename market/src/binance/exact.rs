@@ -1,19 +1,15 @@
-//! Trades and book tickers in the exact shape in which Binance sends them, read without looking for structure.
+//! Trades, book tickers and changes of the book in the exact shape in which Binance sends them, read without looking for
+//! structure.
 //!
-//! These are nine in ten frames. Whatever differs in the least, be it a blank, gives `None` and is left to the
+//! These are nearly all frames. Whatever differs in the least, be it a blank, gives `None` and is left to the
 //! general reader. Whatever is read here means the same there; a property test holds both against each other.
 
-use crate::message::{MAX_TIME_MS, Message, trade_fault};
+use crate::message::{BookChange, BookSide, Level, Levels, MAX_TIME_MS, Message, trade_fault};
 use crate::{Instrument, InstrumentId, Instruments, Quote, Side, Trade, decimal};
 
 /// Reads a frame if it is a trade or book ticker of a known instrument, without any flaw.
 pub(super) fn read(frame: &[u8], instruments: &Instruments) -> Option<Message<'static>> {
-    let mut cursor = Cursor { rest: frame };
-    let combined = cursor.eat(b"{\"stream\":\"").is_some();
-    if combined {
-        cursor.text()?;
-        cursor.eat(b",\"data\":")?;
-    }
+    let (mut cursor, combined) = Cursor::begin(frame)?;
     let message = match cursor.rest.first_chunk::<5>()? {
         b"{\"e\":" => cursor.trade(instruments)?,
         b"{\"u\":" => cursor.ticker(instruments)?,
@@ -25,12 +21,80 @@ pub(super) fn read(frame: &[u8], instruments: &Instruments) -> Option<Message<'s
     cursor.rest.is_empty().then_some(message)
 }
 
+/// Reads a frame if it is a change of a known instrument's book, without any flaw, and its levels find room in `levels`:
+/// they are looked at once, while checking them first would be once more.
+pub(super) fn read_change<'l>(
+    frame: &[u8],
+    instruments: &Instruments,
+    levels: &'l mut Vec<(BookSide, Level)>,
+) -> Option<Message<'l>> {
+    let (mut cursor, combined) = Cursor::begin(frame)?;
+    cursor.eat(b"{\"e\":\"depthUpdate\",\"E\":")?;
+    let event_ms = cursor.time()?;
+    cursor.eat(b",\"s\":\"")?;
+    let (instrument, entry) = cursor.instrument(instruments)?;
+    cursor.eat(b",\"U\":")?;
+    let first = cursor.number()?;
+    cursor.eat(b",\"u\":")?;
+    let last = cursor.number()?;
+    levels.clear();
+    cursor.eat(b",\"b\":")?;
+    cursor.levels(BookSide::Bid, entry, levels)?;
+    cursor.eat(b",\"a\":")?;
+    cursor.levels(BookSide::Ask, entry, levels)?;
+    cursor.eat(if combined { b"}}" } else { b"}" })?;
+    let is_whole = cursor.rest.is_empty() && first <= last;
+    let change = BookChange {
+        is_snapshot: false,
+        ids: Some((first, last)),
+        checksum: None,
+        levels: Levels::of(levels),
+    };
+    is_whole.then_some(Message::Book { instrument, event_ms: Some(event_ms), change })
+}
+
 /// What is left of a frame.
 struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
+    /// Stands before the payload. Says whether that is wrapped with its stream's name.
+    fn begin(frame: &'a [u8]) -> Option<(Self, bool)> {
+        let mut cursor = Cursor { rest: frame };
+        let combined = cursor.eat(b"{\"stream\":\"").is_some();
+        if combined {
+            cursor.text()?;
+            cursor.eat(b",\"data\":")?;
+        }
+        Some((cursor, combined))
+    }
+
+    /// Reads `[["price","qty"],…]`.
+    fn levels(
+        &mut self,
+        side: BookSide,
+        scale: &Instrument,
+        levels: &mut Vec<(BookSide, Level)>,
+    ) -> Option<()> {
+        self.eat(b"[")?;
+        if self.eat(b"]").is_some() {
+            return Some(());
+        }
+        while levels.len() < levels.capacity() {
+            self.eat(b"[\"")?;
+            let price = self.decimal(scale.price_digits)?;
+            self.eat(b",\"")?;
+            let qty = self.decimal(scale.qty_digits)?;
+            self.eat(b"]")?;
+            levels.push((side, Level { price, qty, printed: [0; 2] }));
+            if self.eat(b",").is_none() {
+                return self.eat(b"]");
+            }
+        }
+        None
+    }
+
     fn trade(&mut self, instruments: &Instruments) -> Option<Message<'static>> {
         self.eat(b"{\"e\":\"trade\",\"E\":")?;
         let event_ms = self.time()?;
@@ -77,7 +141,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    fn eat(&mut self, literal: &'static [u8]) -> Option<()> {
+    fn eat(&mut self, literal: &[u8]) -> Option<()> {
         self.rest = self.rest.strip_prefix(literal)?;
         Some(())
     }

@@ -12,24 +12,44 @@ pub use session::Binance;
 use crate::decimal;
 use crate::json::{JsonError, Scanner, Span};
 use crate::message::{
-    BookChange, DecodeError, Kline, Levels, MAX_TIME_MS, Message, Scale, check_levels, trade_fault,
+    BookChange, BookSide, DecodeError, Kline, Level, Levels, MAX_TIME_MS, Message, Scale, check_levels,
+    trade_fault,
 };
 use crate::protocol::Decoder;
 use crate::wire::read_levels;
 use crate::{InstrumentId, Instruments, MAX_SYMBOL_BYTES, Ohlc, Quote, Side, Timeframe, Trade};
 
+/// Changes of more levels than this are read the long way. The largest recorded one has 440.
+const LEVELS: usize = 4_096;
+
 /// Reads the frames of a feed.
-#[derive(Debug, Default)]
-pub struct BinanceDecoder;
+#[derive(Debug)]
+pub struct BinanceDecoder {
+    /// The levels of the change in hand.
+    levels: Vec<(BookSide, Level)>,
+}
+
+impl Default for BinanceDecoder {
+    fn default() -> Self {
+        Self { levels: Vec::with_capacity(LEVELS) }
+    }
+}
 
 impl Decoder for BinanceDecoder {
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),
     ) -> Result<(), DecodeError> {
-        decode(frame, instruments).map(take)
+        if let Some(message) = exact::read(frame, instruments) {
+            take(message);
+        } else if let Some(message) = exact::read_change(frame, instruments, &mut self.levels) {
+            take(message);
+        } else {
+            take(read_generally(frame, instruments)?);
+        }
+        Ok(())
     }
 }
 
@@ -414,7 +434,37 @@ mod tests {
         }
     }
 
+    const CHANGES: [&str; 2] = [
+        r#"{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":50093239203,"u":50093239207,"b":[["55653.87000000","0.00000000"]],"a":[["61838.04000000","0.32332000"],["61839","1"]]}}"#,
+        r#"{"e":"depthUpdate","E":1723161255308,"s":"BTCUSDT","U":7,"u":7,"b":[],"a":[["1.5","0"]]}"#,
+    ];
+
+    #[test]
+    fn changes_of_the_book_take_the_short_way() {
+        let mut levels = Vec::with_capacity(8);
+        for frame in CHANGES {
+            let short = exact::read_change(frame.as_bytes(), &table(), &mut levels);
+            assert_eq!(short.map(Ok), Some(read_generally(frame.as_bytes(), &table())));
+        }
+        let mut few = Vec::with_capacity(2);
+        assert_eq!(exact::read_change(CHANGES[0].as_bytes(), &table(), &mut few), None, "three find no room");
+    }
+
     proptest! {
+        /// Whatever the short way reads of a change, the general one reads the same.
+        #[test]
+        fn both_ways_agree_on_changes(which in 0..CHANGES.len(), edits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(br#"{}[]",:\ 0123456789.-tfe"#.to_vec())), 0..4), insert in any::<bool>()) {
+            let mut frame = CHANGES[which].as_bytes().to_vec();
+            for (at, byte) in edits {
+                let at = at.index(frame.len());
+                if insert { frame.insert(at, byte) } else { frame[at] = byte }
+            }
+            let mut levels = Vec::with_capacity(8);
+            if let Some(message) = exact::read_change(&frame, &table(), &mut levels) {
+                prop_assert_eq!(read_generally(&frame, &table()), Ok(message), "{}", String::from_utf8_lossy(&frame));
+            }
+        }
+
         /// Whatever the short way reads, the general one reads the same.
         #[test]
         fn both_ways_agree(which in 0..FRAMES.len(), edits in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(br#"{}[]",:\ 0123456789.-tfe"#.to_vec())), 0..4), insert in any::<bool>()) {

@@ -26,7 +26,7 @@ pub struct Binance;
 
 impl Protocol for Binance {
     fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(BinanceDecoder)
+        Box::new(BinanceDecoder::default())
     }
 
     fn proof(&self) -> Proof {

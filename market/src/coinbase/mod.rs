@@ -20,7 +20,7 @@ pub struct CoinbaseDecoder;
 
 impl Decoder for CoinbaseDecoder {
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),

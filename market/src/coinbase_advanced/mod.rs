@@ -33,7 +33,7 @@ struct Outer {
 
 impl Decoder for CoinbaseAdvancedDecoder {
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),

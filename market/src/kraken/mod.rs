@@ -37,7 +37,7 @@ struct Outer {
 
 impl Decoder for KrakenDecoder {
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),

@@ -16,7 +16,7 @@ pub(crate) type Refusal<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 /// All messages of a frame.
 pub(crate) fn decode<'f>(
-    decoder: &mut dyn Decoder,
+    decoder: &'f mut dyn Decoder,
     frame: &'f [u8],
     instruments: &Instruments,
 ) -> Result<Vec<Message<'f>>, DecodeError> {
