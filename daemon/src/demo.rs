@@ -84,8 +84,12 @@ const LOOKS: [&str; 4] = [
 
 /// Four charts of one-second candles, so that something is to be seen at once, each of another look.
 fn configuration(sim: &Sim, symbols: &[String]) -> anyhow::Result<Config> {
-    let mut text =
-        format!("[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = {symbols:?}\n", sim.addr());
+    // With its decimal places given, nothing is remembered of a venue that is gone soon.
+    let address = sim.addr();
+    let mut text = format!(
+        "[[feed]]\nvenue = \"binance\"\nurl = \"ws://{address}\"\nrest_url = \"http://{address}\"\n\
+         symbols = {symbols:?}\nprice_digits = 8\nquantity_digits = 8\n"
+    );
     for (symbol, look) in symbols.iter().zip(LOOKS.iter().cycle()) {
         text += &format!(
             "[[chart]]\nsource = \"binance:{symbol}\"\ntimeframe = \"1s\"\nsize = [960, 540]\n{look}"
