@@ -96,6 +96,14 @@ impl Decoder {
         self.levels.get(level_key(locate, side, price)).map_or(0, |qty| qty.get() as i64)
     }
 
+    /// Calls `take` with each price level that is displayed, in no order: stock, side, price, shares.
+    pub fn for_each_level(&self, mut take: impl FnMut(u16, BookSide, u32, i64)) {
+        self.levels.for_each(|key, qty| {
+            let side = if key >> 32 & 1 == 0 { BookSide::Bid } else { BookSide::Ask };
+            take((key >> 33) as u16, side, key as u32, qty.get() as i64);
+        });
+    }
+
     /// Takes a message.
     pub fn message(&mut self, bytes: &[u8], emit: &mut impl FnMut(Event)) -> Result<(), ItchError> {
         self.counters.messages += 1;
