@@ -212,8 +212,8 @@ mod tests {
             assert!(!finding.found.is_empty(), "{finding:?}");
         }
         let pages = found.iter().find(|finding| finding.what == "2 MiB pages").unwrap();
-        // Six slots of 256 MiB, and the market data.
-        assert!(pages.found.contains("about 769 needed"), "{pages:?}");
+        // Six slots of 256 MiB, the market data, and two pages of receive buffers.
+        assert!(pages.found.contains("about 771 needed"), "{pages:?}");
         assert!(found.iter().any(|finding| finding.what == "/dev/cpu_dma_latency"));
     }
 }

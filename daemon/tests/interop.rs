@@ -63,8 +63,7 @@ fn a_server_written_in_python_is_read_to_the_last_trade() {
     };
     daemon.wait_for_trades(BTC, TRADES);
     let said: Vec<_> = says.collect();
-    let request =
-        "request /stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms/btcusdt@kline_1s";
+    let request = "request /stream?streams=btcusdt@trade/btcusdt@bookTicker/btcusdt@depth@100ms/btcusdt@depth20/btcusdt@kline_1s";
     let expected = [
         &format!("{request} -"),
         &format!("sent {}", TRADES / 2),

@@ -228,9 +228,10 @@ fn what_nobody_brings_makes_gaps() {
     let [a, b] = lines;
     let Some(daemon) = start(&format!("url = \"mold://{a}\"\nsecond_url = \"mold://{b}\"")) else { return };
     thread::sleep(Duration::from_millis(500)); // So that the first message is not missed.
-    let mut config = sim_config(drops(0.02));
+    let mut config = sim_config(drops(0.08));
     config.mold = Some(lines);
     let sim = Sim::start(config).unwrap();
+    wait_until(|| "losses".into(), || lost_by_both(&sim.injected()) > 10);
     let tally = tally(&daemon, &sim);
     let lost = lost_by_both(&sim.injected());
     assert!(lost > 0, "nothing was lost by both");

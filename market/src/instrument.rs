@@ -22,13 +22,13 @@ impl Venue {
     pub const ALL: [Self; 5] =
         [Self::Binance, Self::Kraken, Self::Coinbase, Self::CoinbaseAdvanced, Self::Itch];
 
-    /// The name used in configurations and chart names.
+    /// The name used in configurations and chart names: at most 16 bytes, which is what shared memory has room for.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Binance => "binance",
             Self::Kraken => "kraken",
             Self::Coinbase => "coinbase",
-            Self::CoinbaseAdvanced => "coinbase-advanced",
+            Self::CoinbaseAdvanced => "coinbase-adv",
             Self::Itch => "itch",
         }
     }
@@ -65,7 +65,7 @@ impl FromStr for Venue {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|venue| venue.name() == text).ok_or_else(|| {
-            format!("'{text}' is not a venue; use binance, kraken, coinbase, coinbase-advanced or itch")
+            format!("'{text}' is not a venue; use binance, kraken, coinbase, coinbase-adv or itch")
         })
     }
 }
@@ -224,6 +224,14 @@ mod tests {
         ] {
             let error = text.parse::<ChartName>().unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn venues_read_back_and_fit_into_shared_memory() {
+        for venue in Venue::ALL {
+            assert_eq!(venue.name().parse(), Ok(venue));
+            assert!(venue.name().len() <= 16, "{venue}");
         }
     }
 

@@ -108,6 +108,13 @@ impl Series {
         }
     }
 
+    /// Says that all trades from `time_ms` on are known, and none before. Later than the first bar it says nothing.
+    pub fn join(&mut self, time_ms: i64) {
+        if self.bars.is_empty() {
+            self.joined_ms = Some(time_ms);
+        }
+    }
+
     /// Takes in a trade. The caller has made sure that it is no duplicate.
     pub fn trade(&mut self, trade: &Trade) -> Outcome {
         self.joined_ms.get_or_insert(trade.time_ms);

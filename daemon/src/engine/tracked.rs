@@ -124,6 +124,10 @@ impl Tracked {
         // Numbers that go on where they stopped prove that nothing was lost.
         self.doubt = None;
         self.last_trade_ms = self.last_trade_ms.max(trade.time_ms);
+        if is_first && self.is_numbered {
+            // What came before it is not known, and whatever follows it by number is.
+            self.series.iter_mut().for_each(|live| live.bars.join(trade.time_ms + 1));
+        }
         if is_past && is_first {
             return;
         }

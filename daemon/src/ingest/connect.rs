@@ -475,7 +475,7 @@ mod tests {
             target: session.target(path, &wanted),
             subscribe: Vec::new(),
             pace: Duration::from_millis(250),
-            vigil: Vigil::of_idle_ms(25_000),
+            vigil: Vigil::of_idle_ms(15_000),
             speech: Speech::WebSocket,
         };
         assert_eq!(

@@ -116,6 +116,7 @@ impl Hot {
         loop {
             match self.remote.try_event() {
                 Some(Event::Closed { feed: 0, reason, .. }) => return reason,
+                Some(Event::Want(_)) => {} // Nobody fulfils it here.
                 Some(other) => panic!("{other:?}"),
                 None => assert!(started.elapsed() < Duration::from_secs(20), "it does not end"),
             }
@@ -255,7 +256,8 @@ fn texts_are_said_as_masked_messages() {
     let (ours, mut server) = connected();
     hot.take(ours, web_socket(), PATIENT);
     let long = "x".repeat(TEXT_BYTES);
-    for text in ["", r#"{"op":"ping"}"#, "κόσμε", &long] {
+    let edges = [125, 126, 127].map(|len| &long[..len]);
+    for text in ["", r#"{"op":"ping"}"#, "κόσμε", &long].into_iter().chain(edges) {
         assert!(hot.say(0, text));
         assert_eq!(next_frame(&mut server), (1, text.as_bytes().to_vec()));
     }
@@ -265,6 +267,12 @@ fn texts_are_said_as_masked_messages() {
     assert!(hot.say(0, "later"));
     hot.go_on(handover);
     assert_eq!(next_frame(&mut server), (1, b"later".to_vec()));
+    for _ in 0..30 {
+        assert!(hot.say(0, "just before"));
+        let handover = hot.stop();
+        hot.go_on(handover);
+        assert_eq!(next_frame(&mut server), (1, b"just before".to_vec()));
+    }
 }
 
 /// A server that reads nothing is left once too much would wait for it; memory does not grow with what is said.

@@ -138,6 +138,8 @@ impl Symbol {
         let buys = self.random.chance(0.5 + 0.4 * self.activity.lean());
         let side = if buys { Side::Ask } else { Side::Bid };
         let mut fills: Vec<Trade> = Vec::new();
+        // Some microsecond in this order's tenth of the millisecond; orders beyond the tenth share the last.
+        let micros = if order < 9 { order * 100 + self.next_trade % 100 } else { 999 };
         while fills.len() < MAX_FILLS && self.book.len(side) > 1 {
             let Some((price, resting)) = self.book.best(side) else {
                 break;
@@ -153,7 +155,7 @@ impl Symbol {
                 price,
                 quantity,
                 time_ms: now_ms,
-                micros: (order * 137).min(999),
+                micros,
                 update: self.book.update(),
                 buyer_is_maker: !buys,
             });

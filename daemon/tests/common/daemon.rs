@@ -113,7 +113,12 @@ impl Daemon {
     }
 
     pub(crate) fn candles(&self, symbol: &str) -> Candles {
-        let name = format!("binance:{symbol}/1s").parse().unwrap();
+        self.candles_of(&format!("binance:{symbol}/1s"))
+    }
+
+    /// The candles of any chart.
+    pub(crate) fn candles_of(&self, chart: &str) -> Candles {
+        let name = chart.parse().unwrap();
         chart_client::candles(self.connection.market(), &name, usize::MAX).unwrap()
     }
 

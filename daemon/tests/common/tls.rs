@@ -74,6 +74,12 @@ impl Authority {
 }
 
 impl Server {
+    /// For a server that encrypts by itself.
+    #[allow(dead_code, reason = "not every test has one")]
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.0.clone()
+    }
+
     pub(crate) fn accept(&self, venue: &Venue) -> Encrypted {
         StreamOwned::new(ServerConnection::new(self.0.clone()).unwrap(), venue.accept())
     }

@@ -81,8 +81,9 @@ fn klines_are_what_the_trades_make() {
     let events = events(1, millis, 100);
     let mut quiet = 0;
     for (symbol, spec) in specs.iter().enumerate() {
-        let told: Vec<Value> =
-            events.iter().filter(|e| e.symbol == symbol).map(|e| words(e, &specs)).collect();
+        let wanted = |e: &&Event| matches!(e.happening, Happening::Trade(_) | Happening::Kline { .. });
+        let mine = events.iter().filter(|e| e.symbol == symbol).filter(wanted);
+        let told: Vec<Value> = mine.map(|e| words(e, &specs)).collect();
         let (mut trades, mut closed) = (Vec::new(), HashSet::new());
         for frame in &told {
             match frame["e"].as_str() {
@@ -210,10 +211,12 @@ fn trades_are_contiguous_clustered_and_at_the_touch() {
     for symbol in 0..specs.len() {
         let (mut quote, mut last, mut sums) = (Value::Null, Value::Null, Vec::new());
         let (mut count, mut shared) = (0u32, 0u32);
-        for frame in events.iter().filter(|event| event.symbol == symbol).map(|event| words(event, &specs)) {
-            if frame.is_null() {
-                continue;
-            }
+        let wanted = |e: &&Event| {
+            let told = &e.happening;
+            matches!(told, Happening::Trade(_) | Happening::AggTrade(_) | Happening::Quote { .. })
+        };
+        let mine = events.iter().filter(|event| event.symbol == symbol).filter(wanted);
+        for frame in mine.map(|event| words(event, &specs)) {
             if frame["e"].is_null() {
                 assert!(quote.is_null() || frame["u"].as_u64() > quote["u"].as_u64());
                 assert!(fixed(&frame["b"]) < fixed(&frame["a"]), "crossed");

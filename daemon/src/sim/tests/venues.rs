@@ -63,10 +63,10 @@ fn every_venue_tells_all_trades_of_the_one_market() {
     let before = venue.truth()[0].trades.len();
     let until = venue.now_ms() + 60_000;
     let mut told: [Vec<Told>; 4] = Default::default();
-    let mut longest = 0;
+    let (mut longest, mut times) = (0, [Vec::new(), Vec::new()]);
     for delivery in venue.step(until) {
-        let What::Text(text) = delivery.what else { panic!("closed") };
-        let message: Value = serde_json::from_str(&text).unwrap();
+        let What::Text(words) = delivery.what else { panic!("closed") };
+        let message: Value = serde_json::from_str(&words).unwrap();
         let place = conns.iter().position(|conn| *conn == delivery.conn).unwrap();
         match place {
             0 => told[0].push(binance(&message)),
@@ -74,9 +74,13 @@ fn every_venue_tells_all_trades_of_the_one_market() {
                 let fills = message["data"].as_array().unwrap();
                 assert!(fills.iter().all(|fill| fill["timestamp"] == fills[0]["timestamp"]));
                 longest = longest.max(fills.len());
+                times[0].extend(fills.iter().map(|fill| text(&fill["timestamp"]).to_owned()));
                 told[1].extend(fills.iter().map(kraken));
             }
-            2 if message["type"] == "match" => told[2].push(exchange(&message)),
+            2 if message["type"] == "match" => {
+                times[1].push(text(&message["time"]).to_owned());
+                told[2].push(exchange(&message));
+            }
             3 if message["events"][0]["type"] == "update" => {
                 told[3].extend(message["events"][0]["trades"].as_array().unwrap().iter().map(advanced));
             }
@@ -92,6 +96,9 @@ fn every_venue_tells_all_trades_of_the_one_market() {
         assert_eq!(told, &truth[..truth.len() - late], "venue {place}");
     }
     assert!(truth.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1));
+    // Times have microseconds, the same at both venues that tell them, and never go backwards.
+    assert_eq!(times[0], times[1]);
+    assert!(times[0].is_sorted() && times[0].iter().any(|time| !time.ends_with("000Z")));
 }
 
 #[test]
@@ -369,6 +376,7 @@ fn every_venues_history_can_be_paged_through() {
         }
         since = text(&page["result"]["last"]).to_owned();
         told.extend(rows.iter().map(|row| row[6].as_i64().unwrap()));
+        assert!(told.len() <= ids.len(), "Kraken tells a trade twice");
     }
     assert_eq!(told, ids, "Kraken");
 
