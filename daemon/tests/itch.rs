@@ -43,13 +43,18 @@ fn sim_config(faults: Faults) -> SimConfig {
     config
 }
 
-/// A daemon with a feed of these lines, and a chart of each symbol.
-fn start(lines: &str) -> Option<Daemon> {
-    let names = SYMBOLS.map(|(name, _)| name);
+/// A feed of these lines, and a chart of each symbol.
+fn feeds(names: &[&str], lines: &str) -> String {
     let mut feeds = format!("[[feed]]\nvenue = \"itch\"\nsymbols = {names:?}\n{lines}\n");
     for name in names {
         feeds += &format!("[[chart]]\nsource = \"itch:{name}\"\ntimeframe = \"1s\"\nsize = [320, 180]\n");
     }
+    feeds
+}
+
+/// A daemon with a feed of these lines.
+fn start(lines: &str) -> Option<Daemon> {
+    let feeds = feeds(&SYMBOLS.map(|(name, _)| name), lines);
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     Daemon::start_in(&feeds, folder, &cache, &[])
@@ -361,6 +366,20 @@ fn lines_are_joined_by_multicast() {
     let sim = Sim::start(config).unwrap();
     must_be_whole(&daemon, &sim);
     assert!(daemon.count(LineDuplicates) > 100, "both lines are there: {}", counters(&daemon));
+}
+
+/// A new configuration with one symbol less goes on in the session, with the book and all bars.
+#[test]
+fn a_new_configuration_goes_on_in_the_session() {
+    let relay = Relay::start([free_port(), free_port()], |number, line| number % 3 == line as u64);
+    let Some((mut daemon, sim)) = relay.between(false) else { return };
+    wait_until(|| "some bars".into(), || candles(&daemon, "ADAUSDT").bars.len() > 2);
+    let [a, b] = relay.lines;
+    let lines = format!("url = \"mold://{a}\"\nsecond_url = \"mold://{b}\"");
+    // In another order, so that each has another place.
+    daemon.reload(&feeds(&["ADAUSDT", "BTCUSDT"], &lines));
+    must_be_whole(&daemon, &sim);
+    assert_eq!(daemon.count(Disconnects), 0);
 }
 
 // SoupBinTCP.

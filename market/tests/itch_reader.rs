@@ -270,7 +270,7 @@ fn another_table_keeps_the_session() {
     let mut old = Instruments::default();
     old.add(Instrument::new(Venue::Itch, "AAPL"));
     day.reader.prepare(&old);
-    let mut ignore = |message: &[u8], reader: &mut Box<dyn Decoder>| {
+    let ignore = |message: &[u8], reader: &mut Box<dyn Decoder>| {
         reader.decode(message, &old, &mut |_| {}).unwrap();
     };
     ignore(&directory(AAPL, "AAPL"), &mut day.reader);
@@ -280,6 +280,24 @@ fn another_table_keeps_the_session() {
     day.take(&add(AAPL, 2, b'S', 200, 1_000_100)).unwrap();
     assert_eq!(day.levels(BookSide::Bid), [(1_000_000, 100)]);
     assert_eq!(day.levels(BookSide::Ask), [(1_000_100, 200)]);
+}
+
+/// The orders of a stock that nobody asked for were not kept.
+#[test]
+fn a_stock_that_is_added_later_has_trades_and_no_book() {
+    let mut none = Instruments::default();
+    none.add(Instrument::new(Venue::Itch, "MSFT"));
+    let mut day = Day::new(none);
+    day.reader.begin(true);
+    day.take(&directory(AAPL, "AAPL")).unwrap();
+    day.take(&add(AAPL, 1, b'B', 100, 1_000_000)).unwrap();
+    day.table = table(4, 0);
+    day.reader.prepare(&day.table);
+    day.take(&add(AAPL, 2, b'S', 200, 1_000_100)).unwrap();
+    day.take(&executed(2, 10, 900, OPEN_NS + 30_000_000)).unwrap();
+    assert_eq!((day.trades.len(), day.book.is_some(), day.quotes.len()), (1, false, 0));
+    day.take(&executed(1, 10, 901, OPEN_NS + 30_000_000)).unwrap();
+    assert_eq!((day.trades.len(), day.missed), (1, 1));
 }
 
 #[test]

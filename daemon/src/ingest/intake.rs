@@ -135,10 +135,8 @@ impl Intake {
                 Carries::Soup(soup) => return soup_packet(soup, feed, message, receive_ns, &mut output),
             }
             match engine.frame(feed, line, message, receive_ns) {
-                Verdict::Shutdown => {
-                    if !std::mem::replace(&mut is_leaving, true) {
-                        local.report_urgent(Event::Rollover { feed, line });
-                    }
+                Verdict::Shutdown if !std::mem::replace(&mut is_leaving, true) => {
+                    local.report_urgent(Event::Rollover { feed, line });
                 }
                 Verdict::Malformed(error) => local.report(feed, error),
                 _ => {}

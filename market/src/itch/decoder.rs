@@ -71,6 +71,11 @@ impl Decoder {
         self.all_untrusted = true;
     }
 
+    /// Messages about one stock were not given to this decoder.
+    pub fn distrust_stock(&mut self, locate: u16) {
+        self.stocks[usize::from(locate)].untrusted = true;
+    }
+
     /// Whether a stock's levels are what NASDAQ displays.
     pub fn is_trusted(&self, locate: u16) -> bool {
         !self.all_untrusted && !self.stocks[usize::from(locate)].untrusted

@@ -12,7 +12,8 @@
 //!   that is crossed, as in a halt, is lost and told anew once it is not.
 //! - **Times** are nanoseconds since midnight on a day that is told ([`Decoder::day`]). A time that is more than
 //!   twelve hours before the last one is of the next day.
-//! - Only stocks of the table are kept. Nothing is allocated but in `prepare`.
+//! - Only stocks of the table are kept. One that a new table adds has no book before the next session.
+//! - Nothing is allocated but in `prepare`.
 
 use super::{BookSide as Side, DAY_NS, Event, Execution, ItchError, Level, PRICE_DIGITS, Symbol};
 use crate::message::{self, BookChange, BookSide, DecodeError, Levels, MAX_TIME_MS, Message};
@@ -32,8 +33,8 @@ const OTHER: u16 = u16::MAX;
 /// Reads the messages of a feed.
 pub struct Reader {
     orders: super::Decoder,
-    /// By a stock's number of the day: 0 for one that is not known yet, else its place in the table and 1.
-    stocks: Box<[u16]>,
+    /// By a stock's number of the day.
+    stocks: Box<[Stock]>,
     /// By place in the table.
     books: Vec<Told>,
     midnight_ms: i64,
@@ -43,6 +44,13 @@ pub struct Reader {
     last_ns: u64,
     /// The latest time that was told for stocks of others.
     told_ms: i64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stock {
+    symbol: Symbol,
+    /// 0 for one that is not known yet, else its place in the table and 1.
+    place: u16,
 }
 
 /// A book, and what was told of it.
@@ -107,7 +115,7 @@ impl Default for Reader {
         orders.distrust();
         Self {
             orders,
-            stocks: vec![0; 1 << 16].into(),
+            stocks: vec![Stock::default(); 1 << 16].into(),
             books: Vec::new(),
             midnight_ms: 0,
             coming_ms: None,
@@ -141,7 +149,7 @@ impl Decoder for Reader {
         let locate = u16::from_be_bytes([high, low]);
         self.learn(locate, frame, instruments);
         let place = self.place(locate);
-        if locate != 0 && self.stocks[usize::from(locate)] == OTHER {
+        if locate != 0 && self.stocks[usize::from(locate)].place == OTHER {
             let time_ms = self.time_ms(frame)?;
             if time_ms > self.told_ms {
                 self.told_ms = time_ms;
@@ -151,8 +159,9 @@ impl Decoder for Reader {
         }
         let (mut events, mut count) = ([None; MAX_EVENTS], 0);
         let outcome = self.orders.message(frame, &mut |event| {
-            events.iter_mut().nth(count).into_iter().for_each(|slot| *slot = Some(event));
-            count += 1;
+            if let Some(slot) = events.get_mut(count) {
+                (*slot, count) = (Some(event), count + 1);
+            }
         });
         let time_ms = self.time_ms(frame).map_err(|error| outcome.err().map_or(error, DecodeError::from));
         if let Err(error) = outcome {
@@ -184,13 +193,17 @@ impl Decoder for Reader {
         self.books = instruments.iter().map(told).collect();
         // What is known already stays known, under the new places.
         for locate in 0..=u16::MAX {
-            if let Some(symbol) = self.orders.symbol(locate) {
-                self.stocks[usize::from(locate)] = place_of(instruments, symbol);
+            let stock = &mut self.stocks[usize::from(locate)];
+            if stock.place != 0 {
+                let before = core::mem::replace(&mut stock.place, place_of(instruments, stock.symbol));
+                if before == OTHER {
+                    self.orders.distrust_stock(locate); // Its orders were not kept.
+                }
             }
         }
         let Self { orders, stocks, books, .. } = self;
         orders.for_each_level(|locate, side, price, qty| {
-            let place = usize::from(stocks[usize::from(locate)]).wrapping_sub(1);
+            let place = usize::from(stocks[usize::from(locate)].place).wrapping_sub(1);
             let Some(told) = books.get_mut(place) else { return };
             if let (Ok(price), Ok(qty)) = (told.scale.price(price.into()), told.scale.shares(qty)) {
                 told.book.set(side.into(), level(price, qty));
@@ -215,7 +228,7 @@ impl Decoder for Reader {
         if !is_whole {
             self.orders.distrust();
         }
-        self.stocks.fill(0);
+        self.stocks.fill(Stock::default());
         for told in &mut self.books {
             told.book.clear();
             (told.is_told, told.quote) = (false, None);
@@ -235,19 +248,20 @@ impl Reader {
         let known = &mut self.stocks[usize::from(locate)];
         let at = match frame[0] {
             b'R' => 11,
-            b'H' if *known == 0 => 11,
-            b'A' | b'F' | b'P' if *known == 0 => 24,
-            b'Q' if *known == 0 => 19,
+            b'H' if known.place == 0 => 11,
+            b'A' | b'F' | b'P' if known.place == 0 => 24,
+            b'Q' if known.place == 0 => 19,
             _ => return,
         };
         if let Some(symbol) = frame.get(at..).and_then(|rest| rest.first_chunk()) {
-            *known = place_of(instruments, Symbol(*symbol));
+            let symbol = Symbol(*symbol);
+            *known = Stock { symbol, place: place_of(instruments, symbol) };
         }
     }
 
     /// The place of a stock that is in the table.
     fn place(&self, locate: u16) -> Option<(InstrumentId, usize)> {
-        let place = self.stocks[usize::from(locate)].checked_sub(1)?;
+        let place = self.stocks[usize::from(locate)].place.checked_sub(1)?;
         (usize::from(place) < self.books.len()).then(|| (InstrumentId(place), place.into()))
     }
 
