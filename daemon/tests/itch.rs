@@ -402,8 +402,8 @@ impl Cutter {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (logins, open, said): (Arc<Mutex<Vec<u64>>>, Arc<Mutex<Option<TcpStream>>>, Arc<AtomicUsize>) =
-            Default::default();
+        let (logins, said) = (Arc::<Mutex<Vec<u64>>>::default(), Arc::<AtomicUsize>::default());
+        let open = Arc::<Mutex<Option<TcpStream>>>::default();
         let stop = Arc::new(AtomicBool::new(false));
         let (asked, at, heard, stopped) = (logins.clone(), open.clone(), said.clone(), stop.clone());
         let thread = thread::spawn(move || {

@@ -1,6 +1,8 @@
 //! The hot loop by itself, with a ring of its own: transports that no configuration names yet, texts, silence, and
 //! threads that go on with one another's connections.
 
+mod mold;
+
 use super::hot::{Drawing, Handover, HotLoop};
 use super::packets::Carries;
 use super::transport::{BadPacket, Transport};
