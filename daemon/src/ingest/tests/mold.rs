@@ -103,6 +103,18 @@ fn what_is_missing_is_asked_for_in_silence() {
     mold.hot.stop();
 }
 
+/// Requests that are made together leave in a datagram each.
+#[test]
+fn each_request_has_a_datagram_of_its_own() {
+    let Some(mut mold) = Mold::start(PATIENT) else { return };
+    for sequence in [1, 3, 5, 7, 9] {
+        mold.line.send(&packet(sequence)).unwrap();
+    }
+    let asked: std::collections::BTreeSet<_> = (0..4).map(|_| mold.asked(2).sequence).collect();
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), [2, 4, 6, 8]);
+    mold.hot.stop();
+}
+
 /// What is asked for in vain is given up, also in silence, and a server that is not there breaks nothing.
 #[test]
 fn a_server_that_is_not_there_breaks_nothing() {
