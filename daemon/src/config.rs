@@ -4,6 +4,7 @@
 
 mod chart;
 mod feed;
+mod itch;
 
 pub use chart::{Chart, ColorTable, LineTable, Price};
 pub use feed::Feed;
@@ -163,7 +164,7 @@ impl Config {
             .feeds
             .iter()
             .find(brings)
-            .map_or(crate::metadata::USUAL, |feed| self.digits.of(feed, &source.symbol));
+            .map_or(source.venue.usual_digits(), |feed| self.digits.of(feed, &source.symbol));
         price
     }
 

@@ -253,6 +253,9 @@ fn check(path: &std::path::Path, config: &Config) {
     say!("{} is valid:", path.display());
     for feed in &config.feeds {
         say!("  feed {}: {}", feed.venue, feed.symbols.join(", "));
+        if let Some(transport) = feed.transport() {
+            say!("    by {transport}");
+        }
     }
     for chart in &config.charts {
         let [width, height] = chart.size;

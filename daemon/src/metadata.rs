@@ -18,9 +18,6 @@ use tokio::task::JoinSet;
 
 /// How long the start waits for REST.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// Decimal places of prices and quantities where nothing is known: Binance prints so many for every symbol.
-pub(crate) const USUAL: [u8; 2] = [8, 8];
-
 /// Decimal places of prices and quantities, by venue and symbol.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Digits(HashMap<(Venue, String), Known>);
@@ -36,7 +33,7 @@ impl Digits {
     /// Those of a feed's symbol.
     pub(crate) fn of(&self, feed: &Feed, symbol: &str) -> [u8; 2] {
         let key = (feed.venue, symbol.to_owned());
-        let [price, quantity] = self.0.get(&key).map_or(USUAL, |known| known.digits);
+        let [price, quantity] = self.0.get(&key).map_or(feed.venue.usual_digits(), |known| known.digits);
         [feed.price_digits.unwrap_or(price), feed.quantity_digits.unwrap_or(quantity)]
     }
 
@@ -66,6 +63,7 @@ pub(crate) async fn learn(config: &mut Config, running: Option<&Config>, hosts: 
         }
         match client(feed, hosts) {
             Ok(Some(client)) => _ = asking.spawn(ask(feed.venue, client, open)),
+            Ok(None) if feed.venue == Venue::Itch => {} // Its numbers have the decimal places of its messages.
             Ok(None) => tracing::info!(
                 "a feed of {} has a url and no rest_url: nothing is repaired, and numbers have 8 decimal places",
                 feed.venue
@@ -103,7 +101,7 @@ fn guess(feed: &Feed, digits: &mut Digits) -> Option<String> {
     }
     let mut unknown = Vec::new();
     for symbol in &feed.symbols {
-        let guessed = Known { digits: USUAL, is_guessed: true };
+        let guessed = Known { digits: feed.venue.usual_digits(), is_guessed: true };
         if digits.0.entry((feed.venue, symbol.clone())).or_insert(guessed).is_guessed {
             unknown.push(symbol.as_str());
         }

@@ -90,7 +90,9 @@ impl Service {
         let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, wisher, identity)?));
         let step_down = Arc::new(AtomicBool::new(false));
         let setting = Setting { config, status: &status, step_down: &step_down };
-        let (threads, refused) = Threads::start(&setting, renderer, Handover::new(engine, local))?;
+        let mut handover = Handover::new(engine, local);
+        handover.arbitrate(&feeds::mold_plans(&sources), &[]);
+        let (threads, refused) = Threads::start(&setting, renderer, handover)?;
         degraded.extend(refused);
         let watching = rt::place(&config.realtime, &Cpus::read()).supervisor;
         let (supervisor, refused) = Supervisor::start(status.clone(), watching, step_down.clone())?;
@@ -249,6 +251,7 @@ impl Service {
         let connector = &mut self.connector;
         let mut handover = self.threads.halt(|| connector.drain())?;
         handover.reconfigure(engine, &kept);
+        handover.arbitrate(&feeds::mold_plans(&sources), &kept);
         renderer.step(); // With the candles that were taken over.
         renderer.announce()?;
         let wisher =
@@ -291,7 +294,10 @@ fn planes(
         huge_pages,
         identity,
     };
-    let engine = Engine::new(&plan, status.clone(), now_ns)?;
+    let mut engine = Engine::new(&plan, status.clone(), now_ns)?;
+    for (place, feed) in config.feeds.iter().enumerate() {
+        feed.day().into_iter().for_each(|day| engine.day(place, day.midnight_ms()));
+    }
     let market = engine.market().reader_fd()?;
     let renderer = Renderer::new(&chart_plans(config)?, market, huge_pages, status.clone(), now_ns)?;
     let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);

@@ -2,12 +2,12 @@
 
 use chartd::config::Config;
 use chartd::service::Service;
-use chartd::sim::{Sim, SimConfig};
+use chartd::sim::{Fault, Faults, Sim, SimConfig};
 use shm::adjust::{Adjustment, Place, Shape, Title};
 use shm::status::{Counter, StatusReader};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
@@ -69,16 +69,29 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn hot_threads_allocate_nothing_once_they_run() {
-    for threads in ["fused", "split"] {
-        let sim = Sim::start(SimConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), 7)).unwrap();
+    for (threads, venue) in [("fused", "binance"), ("split", "binance"), ("fused", "itch")] {
+        let mut config = SimConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), 7);
+        // Lines that lose packets, and a server that is asked for those that both have lost.
+        let lines = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        config.mold = Some(lines);
+        config.mold_requests = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.faults = Faults::none().with(Fault::Drop, if venue == "itch" { 0.1 } else { 0.0 });
+        let sim = Sim::start(config).unwrap();
+        let [a, b] = lines;
+        let url = match venue {
+            "itch" => format!(
+                "url = \"mold://{a}\"\nsecond_url = \"mold://{b}\"\nrequests = \"{}\"\nfrom_start = true",
+                sim.mold_requests_addr().unwrap()
+            ),
+            _ => format!("url = \"ws://{}\"", sim.addr()),
+        };
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
-            "socket = {:?}\nbars = 200\n[[feed]]\nvenue = \"binance\"\nurl = \"ws://{}\"\nsymbols = [\"BTCUSDT\", \"ETHUSDT\"]\n\
-             [[chart]]\nsource = \"binance:BTCUSDT\"\ntimeframe = \"1s\"\nsize = [640, 360]\n\
-             [[chart]]\nsource = \"binance:ETHUSDT\"\ntimeframe = \"1m\"\nsize = [320, 200]\ntheme = \"light\"\n\
+            "socket = {:?}\nbars = 200\n[[feed]]\nvenue = \"{venue}\"\n{url}\nsymbols = [\"BTCUSDT\", \"ETHUSDT\"]\n\
+             [[chart]]\nsource = \"{venue}:BTCUSDT\"\ntimeframe = \"1s\"\nsize = [640, 360]\n\
+             [[chart]]\nsource = \"{venue}:ETHUSDT\"\ntimeframe = \"1m\"\nsize = [320, 200]\ntheme = \"light\"\n\
              [realtime]\nthreads = \"{threads}\"\npriority = 0\nlock_memory = false\n",
             dir.path().join("s"),
-            sim.addr()
         );
         let service = match Service::start(&Config::parse(&text, "the test").unwrap()) {
             Ok(service) => service,
@@ -92,12 +105,13 @@ fn hot_threads_allocate_nothing_once_they_run() {
         let watched = std::thread::spawn(move || {
             let ended = AtomicBool::new(false);
             let outcome = std::thread::scope(|scope| {
-                scope.spawn(|| adjust(&socket, &ended));
+                scope.spawn(|| adjust(venue, &socket, &ended));
                 let outcome = watch(&status);
                 ended.store(true, Relaxed);
                 outcome
             });
             assert!(status.counter(Counter::Adjustments) > 50, "too little was adjusted");
+            assert_eq!(status.counter(Counter::RetransmissionsAsked) > 10, venue == "itch");
             outcome
         });
         let done = async {
@@ -107,13 +121,13 @@ fn hot_threads_allocate_nothing_once_they_run() {
         };
         service.run(done, None).unwrap();
         let (trades, allocations) = watched.join().unwrap();
-        println!("{threads}: {allocations} allocations in {trades} trades");
+        println!("{threads}, {venue}: {allocations} allocations in {trades} trades");
         assert_eq!(allocations, 0, "{threads}");
     }
 }
 
 /// Adjusts the charts in every way, again and again.
-fn adjust(socket: &Path, ended: &AtomicBool) {
+fn adjust(venue: &str, socket: &Path, ended: &AtomicBool) {
     let connection = chart_client::Connection::open(Some(socket)).unwrap();
     let title = Title::new("a title");
     let marker = |time_ms| Adjustment::Marker {
@@ -124,7 +138,7 @@ fn adjust(socket: &Path, ended: &AtomicBool) {
         title,
     };
     for round in 0.. {
-        for chart in ["binance:BTCUSDT/1s", "binance:ETHUSDT/1m"] {
+        for chart in [format!("{venue}:BTCUSDT/1s"), format!("{venue}:ETHUSDT/1m")] {
             for adjustment in [
                 Adjustment::Pan { bars: -1 },
                 Adjustment::Zoom { steps: -3, x: Some(100) },
@@ -138,7 +152,7 @@ fn adjust(socket: &Path, ended: &AtomicBool) {
                 if ended.load(Relaxed) {
                     return;
                 }
-                connection.adjust(chart, &adjustment).unwrap();
+                connection.adjust(&chart, &adjustment).unwrap();
                 std::thread::sleep(Duration::from_millis(10));
             }
         }

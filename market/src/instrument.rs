@@ -14,11 +14,13 @@ pub enum Venue {
     Kraken,
     Coinbase,
     CoinbaseAdvanced,
+    Itch,
 }
 
 impl Venue {
     /// Every venue.
-    pub const ALL: [Self; 4] = [Self::Binance, Self::Kraken, Self::Coinbase, Self::CoinbaseAdvanced];
+    pub const ALL: [Self; 5] =
+        [Self::Binance, Self::Kraken, Self::Coinbase, Self::CoinbaseAdvanced, Self::Itch];
 
     /// The name used in configurations and chart names: at most 16 bytes, which is what shared memory has room for.
     pub const fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Venue {
             Self::Kraken => "kraken",
             Self::Coinbase => "coinbase",
             Self::CoinbaseAdvanced => "coinbase-adv",
+            Self::Itch => "itch",
         }
     }
 
@@ -37,6 +40,16 @@ impl Venue {
             Self::Kraken => &crate::kraken::Kraken,
             Self::Coinbase => &crate::coinbase::Coinbase,
             Self::CoinbaseAdvanced => &crate::coinbase_advanced::CoinbaseAdvanced,
+            Self::Itch => &crate::itch::Itch,
+        }
+    }
+
+    /// Decimal places of prices and quantities where nobody has told them. Binance prints 8 for every symbol; a price
+    /// of ITCH has 4, and shares are whole.
+    pub const fn usual_digits(self) -> [u8; 2] {
+        match self {
+            Self::Itch => [crate::itch::PRICE_DIGITS, 0],
+            _ => [8, 8],
         }
     }
 }
@@ -51,10 +64,9 @@ impl FromStr for Venue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|venue| venue.name() == text)
-            .ok_or_else(|| format!("'{text}' is not a venue; use binance, kraken, coinbase or coinbase-adv"))
+        Self::ALL.into_iter().find(|venue| venue.name() == text).ok_or_else(|| {
+            format!("'{text}' is not a venue; use binance, kraken, coinbase, coinbase-adv or itch")
+        })
     }
 }
 
@@ -82,9 +94,10 @@ pub struct Instrument {
 }
 
 impl Instrument {
-    /// An instrument with 8 decimal places for both numbers, which is what Binance prints for every symbol.
+    /// An instrument with the venue's usual decimal places; see [`Venue::usual_digits`].
     pub fn new(venue: Venue, symbol: impl Into<String>) -> Self {
-        Self { venue, symbol: symbol.into(), price_digits: 8, qty_digits: 8 }
+        let [price_digits, qty_digits] = venue.usual_digits();
+        Self { venue, symbol: symbol.into(), price_digits, qty_digits }
     }
 }
 

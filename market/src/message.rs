@@ -69,6 +69,18 @@ pub enum Message<'a> {
         /// The number of the instrument's last trade, where it says so: one that we do not have was lost.
         last_trade_id: Option<u64>,
     },
+    /// A trade happened whose price or quantity is not known: its bar is not whole without it.
+    TradeMissed {
+        /// Of what.
+        instrument: InstrumentId,
+        /// When.
+        event_ms: i64,
+    },
+    /// A book cannot be told any more, until it comes anew.
+    BookLost {
+        /// Of what.
+        instrument: InstrumentId,
+    },
     /// This frame's place in the numbering of all frames of the connection. Comes before what the frame says.
     Numbered(u64),
     /// A request of ours was carried out.

@@ -19,6 +19,12 @@ pub trait Protocol: Session + Rest + Sync {
 
     /// How its trades and books are proven to be whole.
     fn proof(&self) -> Proof;
+
+    /// Whether the transport numbers every message of a session, so that nothing is missing unless it says so, and
+    /// the silence of a single stream is no reason to doubt.
+    fn is_numbered_by_transport(&self) -> bool {
+        false
+    }
 }
 
 /// How a venue's trades and books are proven to be whole.
@@ -59,6 +65,25 @@ pub trait Decoder: Debug + Send {
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),
     ) -> Result<(), DecodeError>;
+
+    /// Tells which instruments there are: before the first frame, and when the table changes. May allocate.
+    fn prepare(&mut self, _instruments: &Instruments) {}
+
+    /// Whether later frames build on what it knows of earlier ones, so that a feed that goes on under a new
+    /// configuration must go on with it.
+    fn keeps_session(&self) -> bool {
+        false
+    }
+
+    /// Tells on which day the next session is, for venues that tell the time of day only: when it began. Before the
+    /// first session, that is the day already.
+    fn day(&mut self, _midnight_ms: i64) {}
+
+    /// A session of the transport begins: with its first message if it `is_whole`.
+    fn begin(&mut self, _is_whole: bool) {}
+
+    /// Messages of the session were lost.
+    fn lost(&mut self) {}
 }
 
 /// What a feed asks a venue for.

@@ -60,6 +60,43 @@ pub struct LoginError {
     max: usize,
 }
 
+/// What a client sends where it has sent nothing else for [`HEARTBEAT_NS`].
+pub const HEARTBEAT: [u8; 3] = [0, 1, b'R'];
+
+/// What a client sends to have the server close the connection.
+pub const LOGOUT: [u8; 3] = [0, 1, b'O'];
+
+/// How many bytes the first packet has, once that can be told.
+pub fn packet_length(bytes: &[u8]) -> Option<usize> {
+    bytes.first_chunk().map(|len| 2 + usize::from(u16::from_be_bytes(*len)))
+}
+
+/// What a server sends once it has accepted a login, for those who cut and count packets by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerPacket<'a> {
+    /// The next numbered message.
+    Sequenced(&'a [u8]),
+    /// A message without a number, text for people, or a heartbeat: nothing that counts.
+    Other,
+    /// The session is over.
+    End,
+}
+
+impl<'a> ServerPacket<'a> {
+    /// Reads a whole packet.
+    pub fn parse(packet: &'a [u8]) -> Result<Self, SoupError> {
+        let [_, _, kind, payload @ ..] = packet else { return Err(SoupError::Empty) };
+        match (kind, payload.len()) {
+            (b'S', _) => Ok(Self::Sequenced(payload)),
+            (b'H', 0) | (b'U' | b'+', _) => Ok(Self::Other),
+            (b'Z', 0) => Ok(Self::End),
+            (b'H' | b'Z', len) => Err(SoupError::Length { kind: (*kind).into(), len }),
+            (b'A' | b'J', _) => Err(SoupError::Unexpected((*kind).into())),
+            (other, _) => Err(SoupError::UnknownType(*other)),
+        }
+    }
+}
+
 /// Who logs in, and where to begin.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {

@@ -8,13 +8,15 @@ use market::{Book, Instrument, Instruments, Message, Scale, Venue};
 
 #[test]
 fn no_decoder_allocates_for_a_message() {
-    for venue in Venue::ALL {
+    // ITCH's messages are not text; its reader has a test of its own.
+    for venue in Venue::ALL.into_iter().filter(|venue| *venue != Venue::Itch) {
         let (symbols, frames): (&[&str], &[&str]) = match venue {
             Venue::Binance => (&["BTCUSDT"], &frames::binance::ALL),
             Venue::Kraken => (&["BTC/USD"], &frames::kraken::ALL),
             Venue::Coinbase => (&["SKL-BTC"], &frames::coinbase::ALL),
             // The second is found through its alias.
             Venue::CoinbaseAdvanced => (&["BTC-USD", "ETH-USDC"], &frames::coinbase_advanced::ALL),
+            Venue::Itch => unreachable!(),
         };
         let mut table = Instruments::default();
         for symbol in symbols {

@@ -27,6 +27,8 @@ fn kind(message: &Message<'_>) -> &'static str {
         Message::Book { .. } => "change",
         Message::BookTop { .. } => "top",
         Message::Alive { .. } => "alive",
+        Message::TradeMissed { .. } => "missed",
+        Message::BookLost { .. } => "lost",
         Message::Numbered(_) => "numbered",
         Message::Acknowledged => "acknowledged",
         Message::Refused(_) => "refused",

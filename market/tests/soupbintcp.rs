@@ -317,3 +317,26 @@ proptest! {
         prop_assert_eq!(got, expected);
     }
 }
+
+/// Packets that somebody else cuts say the same as those that the client cuts.
+#[test]
+fn a_packet_is_read_by_itself() {
+    use market::soupbintcp::{ServerPacket, packet_length};
+    assert_eq!(
+        [packet_length(b""), packet_length(b"\0"), packet_length(b"\x01\x02S")],
+        [None, None, Some(260)]
+    );
+    for (packet, expected) in [
+        (&b"\0\x03Shi"[..], ServerPacket::Sequenced(b"hi")),
+        (b"\0\x01S", ServerPacket::Sequenced(b"")),
+        (b"\0\x01H", ServerPacket::Other),
+        (b"\0\x03+hi", ServerPacket::Other),
+        (b"\0\x03Uhi", ServerPacket::Other),
+        (b"\0\x01Z", ServerPacket::End),
+    ] {
+        assert_eq!(ServerPacket::parse(packet), Ok(expected));
+    }
+    for packet in [&b""[..], b"\0\0", b"\0\x02H!", b"\0\x02Z!", b"\0\x02JA", b"\0\x01?"] {
+        assert!(ServerPacket::parse(packet).is_err(), "{packet:?}");
+    }
+}

@@ -271,6 +271,14 @@ named! {
         PingsSent = "pings_sent",
         /// Datagrams that were larger than a receive buffer, and passed over.
         DatagramsCut = "datagrams_cut",
+        /// Datagrams of whose numbered messages another line had brought all already.
+        LineDuplicates = "line_duplicates",
+        /// Times that the numbers of one line jumped ahead: it lost or reordered datagrams.
+        LineGaps = "line_gaps",
+        /// Requests for missing messages that were made of retransmission servers.
+        RetransmissionsAsked = "retransmissions_asked",
+        /// Numbered messages that no line and no server brought.
+        MessagesLost = "messages_lost",
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::{check_symbol, in_range, parsed};
 use crate::ingest::connect::{Address, Endpoint};
+use jiff::civil::Date;
 use market::protocol::Subscription;
 use market::{Timeframe, Venue, decimal};
 use serde::{Deserialize, Deserializer, de};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 /// The most symbols of one feed, whatever the venue.
@@ -41,11 +43,38 @@ pub struct Feed {
     /// The age in seconds at which a connection is replaced; an hour before the venue ends it without this.
     #[serde(default, deserialize_with = "reconnect_after_s")]
     pub reconnect_after_s: Option<u32>,
+    /// The B line of a feed by MoldUDP64.
+    #[serde(default)]
+    pub second_url: Option<String>,
+    /// Where messages that neither line has brought are asked for, as address and port.
+    #[serde(default)]
+    pub requests: Option<String>,
+    /// The address of the interface on which multicast groups are joined; the kernel chooses one without it.
+    #[serde(default)]
+    pub interface: Option<Ipv4Addr>,
+    /// Who logs in by SoupBinTCP.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// With which password.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// To which session; the one under way without it.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Whether a session is taken from its first message on. Without it SoupBinTCP does so, MoldUDP64 does not.
+    #[serde(default)]
+    pub from_start: Option<bool>,
+    /// The day of the times, for replays; today in New York without it.
+    #[serde(default, deserialize_with = "date")]
+    pub date: Option<Date>,
 }
 
 impl Feed {
     /// Where its streams come from, with the venue's own candles of these lengths.
     pub(crate) fn endpoint(&self, klines: &[Timeframe]) -> Result<Endpoint, String> {
+        if self.venue == Venue::Itch {
+            return self.itch_endpoint();
+        }
         let protocol = self.venue.protocol();
         let url = self.url.as_deref().unwrap_or(protocol.websocket_url());
         let wanted = Subscription { symbols: &self.symbols, klines };
@@ -54,6 +83,9 @@ impl Feed {
 
     /// Where its REST interface is, if it is to be used.
     pub(crate) fn rest(&self) -> Result<Option<Address>, String> {
+        if self.venue == Venue::Itch {
+            return Ok(None);
+        }
         let url = match (&self.rest_url, &self.url) {
             (Some(url), _) => url.as_str(),
             (None, None) => self.venue.protocol().rest_url(),
@@ -64,6 +96,7 @@ impl Feed {
 
     /// What no single line can tell.
     pub(super) fn check(&self) -> Result<(), String> {
+        self.check_itch()?;
         self.endpoint(&[])?;
         self.rest()?;
         let (venue, count) = (self.venue, self.symbols.len());
@@ -89,6 +122,12 @@ fn symbols<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> 
     }
     symbols.iter().try_for_each(|symbol| check_symbol(symbol)).map_err(de::Error::custom)?;
     Ok(symbols)
+}
+
+fn date<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Date>, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong = |_| de::Error::custom(format!("'{text}' is not a date, as 2026-11-24"));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn digits<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u8>, D::Error> {

@@ -80,6 +80,14 @@ impl Books {
         }
     }
 
+    /// It is told that the book cannot be followed any more, or begins anew.
+    pub(super) fn told_lost(&mut self, output: &mut Output) {
+        if self.keeper.book().is_some() {
+            self.changes.judge(Integrity::Unverifiable, self.place, output);
+        }
+        self.lose();
+    }
+
     fn lose(&mut self) {
         self.keeper.lose();
         self.line = None;

@@ -85,7 +85,9 @@ impl Feed {
             deadline_ms: i64::MIN,
             leap_ms: None,
         };
-        Self { venue: plan.venue, decoder: protocol.decoder(), table, state }
+        let mut decoder = protocol.decoder();
+        decoder.prepare(&table);
+        Self { venue: plan.venue, decoder, table, state }
     }
 
     pub(super) fn venue(&self) -> Venue {
@@ -98,6 +100,10 @@ impl Feed {
     }
 
     pub(super) fn inherit(&mut self, old: &mut Self, output: &mut Output) {
+        if old.venue == self.venue && old.decoder.keeps_session() {
+            std::mem::swap(&mut self.decoder, &mut old.decoder);
+            self.decoder.prepare(&self.table);
+        }
         let (state, before) = (&mut self.state, &mut old.state);
         (state.watermark_ms, state.leap_ms, state.lines) =
             (before.watermark_ms, before.leap_ms, before.lines);
@@ -148,8 +154,29 @@ impl Feed {
         }
     }
 
+    pub(super) fn day(&mut self, midnight_ms: i64) {
+        self.decoder.day(midnight_ms);
+    }
+
+    pub(super) fn begin(&mut self, is_whole: bool, is_proven: bool, output: &mut Output) {
+        self.decoder.begin(is_whole);
+        self.state.instruments.iter_mut().for_each(|tracked| tracked.books.told_lost(output));
+        if !is_proven {
+            self.state.doubt();
+        }
+    }
+
+    pub(super) fn lost(&mut self, gap: Integrity, output: &mut Output) {
+        self.decoder.lost();
+        self.state.instruments.iter_mut().for_each(|tracked| tracked.lost(gap, output));
+        self.state.doubt();
+    }
+
     /// Looks for what did not come, and for what is to be asked for.
     pub(super) fn tick(&mut self, output: &mut Output) {
+        if self.venue.protocol().is_numbered_by_transport() {
+            return; // It tells what is missing, and a stream that is silent has nothing to say.
+        }
         let state = &mut self.state;
         let lives = |line: &Line| line.is_connected && output.receive_ns < line.heard_ns + ALIVE_NS;
         if !state.lines.iter().any(lives) {
@@ -229,6 +256,14 @@ impl FeedState {
                 }
                 self.advance(event_ms.unwrap_or(i64::MIN), output);
             }
+            Message::TradeMissed { instrument, event_ms } => {
+                self.instruments[usize::from(instrument.0)].missed(event_ms, output);
+                self.deadline_ms = i64::MIN; // Its doubt must not wait for others' bars.
+                self.advance(event_ms, output);
+            }
+            Message::BookLost { instrument } => {
+                self.instruments[usize::from(instrument.0)].books.told_lost(output);
+            }
             Message::Numbered(number) => self.frame_numbered(line, number, output),
             Message::Acknowledged | Message::Refused(_) => return Verdict::Control,
             Message::ServerShutdown => return Verdict::Shutdown,
@@ -242,6 +277,7 @@ impl FeedState {
         let time_ms = match message {
             Message::Trade { event_ms, trade, .. } => trade.time_ms.max(*event_ms),
             Message::Kline { event_ms, .. }
+            | Message::TradeMissed { event_ms, .. }
             | Message::Quote { event_ms: Some(event_ms), .. }
             | Message::Book { event_ms: Some(event_ms), .. }
             | Message::Alive { event_ms: Some(event_ms), .. } => *event_ms,

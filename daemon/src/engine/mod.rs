@@ -19,7 +19,7 @@ mod tracked;
 
 use feed::Feed;
 use market::protocol::{Missing, Snapshot};
-use market::{DecodeError, Instrument, InstrumentId, Series, Side, Timeframe, Trade, Venue};
+use market::{DecodeError, Instrument, InstrumentId, Integrity, Series, Side, Timeframe, Trade, Venue};
 use shm::ShmError;
 use shm::market::{MarketPlan, MarketWriter, TickRecord};
 use shm::prefix::Identity;
@@ -188,6 +188,26 @@ impl Engine {
     /// Tells that a connection of the feed broke. If it was the last one, life is not proven from here on.
     pub fn disconnected(&mut self, feed: usize, line: usize) {
         self.feeds[feed].disconnected(line);
+    }
+
+    /// Tells on which day the feed's next session is: when it began. Needed where messages tell the time of day only.
+    pub fn day(&mut self, feed: usize, midnight_ms: i64) {
+        self.feeds[feed].day(midnight_ms);
+    }
+
+    /// Tells that a session of a transport that numbers its messages begins: with its first one if it `is_whole`.
+    /// Unless nothing can have been lost before it, that is as a break.
+    pub fn begin(&mut self, feed: usize, is_whole: bool, is_proven: bool) {
+        self.output.receive_ns = (self.output.now_ns)();
+        self.feeds[feed].begin(is_whole, is_proven, &mut self.output);
+    }
+
+    /// Tells that the numbered messages `from` up to and including `to` will not come. Nobody knows what they said, so
+    /// that is as a break.
+    pub fn lost(&mut self, feed: usize, from: u64, to: u64) {
+        self.output.receive_ns = (self.output.now_ns)();
+        self.output.count(Counter::MessagesLost, to.saturating_sub(from).saturating_add(1));
+        self.feeds[feed].lost(Integrity::Gap { from, to }, &mut self.output);
     }
 
     /// Looks for what did not come, and for what is to be asked for. Called about ten times a second.

@@ -87,6 +87,19 @@ impl Tracked {
         self.doubt.get_or_insert(Doubt { from_ms, until_ms: None }).until_ms = None;
     }
 
+    /// Messages of all instruments were lost together.
+    pub(super) fn lost(&mut self, gap: Integrity, output: &mut Output) {
+        self.stream.judge(gap, self.place, output);
+        self.books.missed_on(0, gap, output);
+    }
+
+    /// A trade at that time is not known.
+    pub(super) fn missed(&mut self, event_ms: i64, output: &mut Output) {
+        self.stream.judge(Integrity::Gap { from: 0, to: 0 }, self.place, output);
+        output.count(Counter::MissingTrades, 1);
+        self.doubt_from(event_ms);
+    }
+
     /// Takes a trade of the stream. One that is past shows where the numbers stand, and is counted if it was missed.
     pub(super) fn trade(&mut self, trade: &Trade, is_past: bool, output: &mut Output) {
         let missing_ms = self.span_of_missing(trade.time_ms);
@@ -196,8 +209,8 @@ impl Tracked {
     /// The venue's clock has come so far.
     pub(super) fn advance(&mut self, watermark_ms: i64, output: &mut Output) {
         if let Some(doubt) = &mut self.doubt {
-            // Until the next trade proves what was lost, no bar is called quiet.
-            doubt.until_ms.get_or_insert(watermark_ms);
+            // Until the next trade proves what was lost, no bar is called quiet. It may be of this very millisecond.
+            doubt.until_ms.get_or_insert(watermark_ms.saturating_add(1));
             return;
         }
         for live in &mut self.series {

@@ -1,18 +1,24 @@
 //! Keeps every feed connected, and carries events and orders between the hot thread and the rest of the cold plane.
 
 use super::Source;
+use super::day::Day;
 use super::gate::Gates;
 use super::lines::{Ended, Lines};
 use super::repairs::Repairs;
-use crate::ingest::connect::connect;
+use crate::ingest::connect::{Seat, Speech, connect};
+use crate::ingest::soup::Resume;
 use crate::ingest::{Established, Event, Order, Remote};
 use anyhow::Context;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// How long to wait when the hot thread has no room for an order.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often it is looked whether a new day has begun.
+const DAY_LOOK: Duration = Duration::from_secs(10);
 
 /// An attempt to connect: for which feed and seat.
 struct Attempt {
@@ -34,12 +40,25 @@ pub(crate) struct Connector {
 struct Feed {
     source: Source,
     lines: Lines,
+    /// Where it goes on after a break, if its messages are numbered.
+    resume: Arc<Resume>,
+    /// The day that the hot thread knows to be the next session's.
+    midnight_ms: Option<i64>,
+}
+
+impl Feed {
+    fn new(source: Source, lines: Lines) -> Self {
+        Self { lines, source, resume: Arc::default(), midnight_ms: None }
+    }
 }
 
 impl Connector {
     /// Begins with the first attempts, once it is polled.
     pub(crate) fn new(remote: Remote, sources: Vec<Source>) -> Self {
-        let feed = |source: Source| Feed { lines: Lines::new(source.connections), source };
+        let feed = |source: Source| {
+            let lines = Lines::new(source.connections);
+            Feed::new(source, lines)
+        };
         Self {
             remote,
             feeds: sources.into_iter().map(feed).collect(),
@@ -80,15 +99,18 @@ impl Connector {
         let now = Instant::now();
         let mut old: Vec<_> = std::mem::take(&mut self.feeds).into_iter().map(Some).collect();
         let before: Vec<_> = old.iter().flatten().map(|feed| feed.source.clone()).collect();
-        let feed = |(source, place): (Source, &Option<usize>)| {
-            let lines = match place.and_then(|place| old.get_mut(place)?.take()) {
-                Some(old) => {
-                    let is_same = old.source.endpoint == source.endpoint;
-                    Lines::go_on(old.lines, source.connections, is_same, now)
-                }
-                None => Lines::new(source.connections),
-            };
-            Feed { source, lines }
+        let feed = |(source, place): (Source, &Option<usize>)| match place
+            .and_then(|place| old.get_mut(place)?.take())
+        {
+            Some(old) => {
+                let is_same = old.source.endpoint == source.endpoint;
+                let lines = Lines::go_on(old.lines, source.connections, is_same, now);
+                Feed { resume: old.resume, ..Feed::new(source, lines) }
+            }
+            None => {
+                let lines = Lines::new(source.connections);
+                Feed::new(source, lines)
+            }
         };
         self.feeds = sources.into_iter().zip(kept).map(feed).collect();
         let (before, after): (Vec<_>, Vec<_>) =
@@ -103,11 +125,13 @@ impl Connector {
         for feed in 0..self.feeds.len() {
             self.begin(feed, now);
             self.end(feed, now);
+            self.tell_day(feed);
         }
         let sources: Vec<_> = self.feeds.iter().map(|feed| &feed.source).collect();
         self.repairs.go_on(&sources, &mut self.remote, now);
         let feeds = self.feeds.iter().filter_map(|feed| feed.lines.next_at(now));
-        let next_at = feeds.chain(self.repairs.next_at()).min();
+        let days = self.feeds.iter().any(|feed| feed.source.day.is_some()).then(|| now + DAY_LOOK);
+        let next_at = feeds.chain(self.repairs.next_at()).chain(days).min();
         let due = async {
             match next_at {
                 Some(next_at) => tokio::time::sleep_until(next_at.into()).await,
@@ -129,7 +153,7 @@ impl Connector {
         let now = Instant::now();
         match event {
             Event::Closed { feed, line, reason } => {
-                let Feed { source, lines } = &mut self.feeds[feed];
+                let Feed { source, lines, .. } = &mut self.feeds[feed];
                 let endpoint = &source.endpoint;
                 match lines.ended(line, random(), now) {
                     Ended::Expected => tracing::info!("{endpoint}: connection {line} ended: {reason}"),
@@ -156,14 +180,14 @@ impl Connector {
     }
 
     fn replace(&mut self, feed: usize, line: usize, why: &str) {
-        let Feed { source, lines } = &mut self.feeds[feed];
+        let Feed { source, lines, .. } = &mut self.feeds[feed];
         tracing::info!("{}: connection {line} gets a successor: {why}", source.endpoint);
         lines.replace(line, random(), Instant::now());
     }
 
     fn finished(&mut self, Attempt { feed, seat, outcome }: Attempt) {
         let now = Instant::now();
-        let Feed { source, lines } = &mut self.feeds[feed];
+        let Feed { source, lines, .. } = &mut self.feeds[feed];
         let handed_over = match outcome {
             Ok(established) => {
                 let line = established.line;
@@ -185,15 +209,32 @@ impl Connector {
 
     /// Begins the attempts that are due.
     fn begin(&mut self, feed: usize, now: Instant) {
-        let Feed { source, lines } = &mut self.feeds[feed];
+        let Feed { source, lines, resume, .. } = &mut self.feeds[feed];
         while let Some((seat, line)) = lines.next_attempt(now) {
             let limits = source.venue.protocol().limits();
-            let turn = self.gates.take(&source.endpoint.address.host, &limits, now);
-            let (endpoint, tls) = (source.endpoint.clone(), source.tls.clone());
+            // Nobody is troubled by sockets for datagrams.
+            let turn = match source.endpoint.speech {
+                Speech::Mold(_) => now,
+                _ => self.gates.take(&source.endpoint.address.host, &limits, now),
+            };
+            let (endpoint, tls, resume) = (source.endpoint.clone(), source.tls.clone(), resume.clone());
             self.attempts.spawn(async move {
                 tokio::time::sleep_until(turn.into()).await;
-                Attempt { feed, seat, outcome: connect(feed, line, &endpoint, tls.as_ref()).await }
+                let place = Seat { feed, line, seat };
+                Attempt { feed, seat, outcome: connect(place, &endpoint, tls.as_ref(), &resume).await }
             });
+        }
+    }
+
+    /// Tells the hot thread of a new day, for the feed's next session.
+    fn tell_day(&mut self, place: usize) {
+        let feed = &mut self.feeds[place];
+        let today = feed.source.day.map(Day::midnight_ms);
+        if let Some(midnight_ms) = today.filter(|_| today != feed.midnight_ms) {
+            let order = Order::Day { feed: place, midnight_ms };
+            if self.remote.order(order).is_none() {
+                feed.midnight_ms = today;
+            }
         }
     }
 

@@ -2,18 +2,22 @@
 //!
 //! - `connector` keeps them connected, and carries events and orders between the hot thread and the cold plane.
 //! - `lines` decides which connections a feed is to have; `gate`, when one may be begun.
+//! - `day` is the one on which a venue's times of day are.
 //! - `repairs` asks for what the engine misses.
 
 mod connector;
+mod day;
 mod gate;
 mod lines;
 mod repairs;
 
 pub(crate) use connector::Connector;
+pub(crate) use day::Day;
 
 use crate::config::{Chart, Config, Feed};
 use crate::engine::FeedPlan;
-use crate::ingest::connect::{Endpoint, tls_config};
+use crate::ingest::connect::{Endpoint, Speech, tls_config};
+use crate::ingest::multicast::MoldPlan;
 use crate::rest::{Hosts, RestClient};
 use market::{Instrument, Timeframe};
 use std::sync::Arc;
@@ -30,6 +34,8 @@ pub(crate) struct Source {
     instruments: Vec<Instrument>,
     klines: Vec<Timeframe>,
     connections: usize,
+    /// The day of its times, where the venue tells the time of day only.
+    day: Option<Day>,
     /// The age at which a connection is replaced.
     longest: Option<Duration>,
 }
@@ -55,13 +61,14 @@ fn source(config: &Config, feed: &Feed, hosts: &Hosts) -> anyhow::Result<Source>
     let age_s = feed.reconnect_after_s.or(feed.venue.protocol().limits().max_age_s.map(by_venue));
     Ok(Source {
         venue: feed.venue,
-        endpoint,
         rest: rest.map(|rest| RestClient::new(rest, tls.clone(), hosts)),
         tls,
         instruments: feed.symbols.iter().map(|symbol| instrument(config, feed, symbol)).collect(),
         klines,
-        connections: feed.connections.into(),
+        connections: endpoint.seats().unwrap_or(feed.connections.into()),
+        day: feed.day(),
         longest: age_s.map(|age| Duration::from_secs(age.into())),
+        endpoint,
     })
 }
 
@@ -95,6 +102,15 @@ pub(crate) fn feed_plans(config: &Config) -> Vec<FeedPlan> {
             .collect(),
     };
     config.feeds.iter().map(plan).collect()
+}
+
+/// The feeds that come by MoldUDP64, and how; `None` for others.
+pub(crate) fn mold_plans(sources: &[Source]) -> Vec<Option<MoldPlan>> {
+    let plan = |source: &Source| match &source.endpoint.speech {
+        Speech::Mold(plan) => Some(plan.clone()),
+        _ => None,
+    };
+    sources.iter().map(plan).collect()
 }
 
 /// For each feed of a new configuration, the old one that it goes on with: of the same venue, at the same address.

@@ -1,6 +1,9 @@
 //! The cold side of a connection: resolve, connect, TLS, WebSocket handshake, subscriptions; again after a break, with
 //! patience.
 
+use super::multicast::{self, MoldPlan};
+use super::packets::Carries;
+use super::soup::{self, Resume, SoupPlan};
 use super::transport::Transport;
 use super::ws::{Framer, MAX_MESSAGE_BYTES};
 use super::{Established, Vigil};
@@ -94,9 +97,57 @@ pub(crate) struct Endpoint {
     pub(crate) pace: Duration,
     /// How long it may be silent.
     pub(crate) vigil: Vigil,
+    /// What is spoken there.
+    pub(crate) speech: Speech,
+}
+
+/// What is spoken at an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// WebSocket.
+    WebSocket,
+    /// MoldUDP64.
+    Mold(MoldPlan),
+    /// SoupBinTCP.
+    Soup(SoupPlan),
+}
+
+/// Which connection is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seat {
+    /// The feed.
+    pub(crate) feed: usize,
+    /// Its number among the connections of the feed.
+    pub(crate) line: usize,
+    /// Which of those that the feed is to have it is.
+    pub(crate) seat: usize,
 }
 
 impl Endpoint {
+    /// The endpoint of a protocol that asks for nothing.
+    pub(crate) fn of_packets(address: Address, speech: Speech, session: &dyn Session) -> Self {
+        Self {
+            target: String::new(),
+            subscribe: Vec::new(),
+            pace: pace(session),
+            vigil: Vigil {
+                idle_ping_ns: u64::from(session.limits().idle_ms) * 1_000_000,
+                pong_patience_ns: 5_000_000_000,
+            },
+            address,
+            speech,
+        }
+    }
+
+    /// How many connections it takes, where that is not for the configuration to say.
+    pub(crate) fn seats(&self) -> Option<usize> {
+        match &self.speech {
+            Speech::WebSocket => None,
+            Speech::Mold(plan) => Some(plan.seats()),
+            Speech::Soup(_) => Some(1),
+        }
+    }
+
     /// The endpoint at `url` (`ws://` or `wss://`, host, optional port and path) of a venue.
     pub(crate) fn new(url: &str, session: &dyn Session, wanted: &Subscription<'_>) -> Result<Self, String> {
         let address = Address::parse(url, ["ws", "wss"])?;
@@ -109,6 +160,7 @@ impl Endpoint {
             pace: pace(session),
             vigil: Vigil::of_idle_ms(session.limits().idle_ms),
             address,
+            speech: Speech::WebSocket,
         })
     }
 }
@@ -152,16 +204,23 @@ pub(crate) fn tls_config(ca_file: Option<&Path>) -> anyhow::Result<Arc<rustls::C
     Ok(Arc::new(config))
 }
 
-/// Connects a line of the feed at `feed` to its endpoint, and subscribes.
+/// Makes a connection of a feed to its endpoint, and subscribes. `resume` is where a feed whose messages are numbered
+/// goes on.
 pub(crate) async fn connect(
-    feed: usize,
-    line: usize,
+    seat: Seat,
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
+    resume: &Arc<Resume>,
 ) -> anyhow::Result<Established> {
     // The subscriptions take their own time.
     let patience = CONNECT_TIMEOUT + endpoint.pace * endpoint.subscribe.len() as u32;
-    let attempt = establish(feed, line, endpoint, tls);
+    let attempt = async {
+        match &endpoint.speech {
+            Speech::WebSocket => establish(seat, endpoint, tls).await,
+            Speech::Mold(plan) => open_mold(seat, endpoint, plan),
+            Speech::Soup(plan) => log_in(seat, endpoint, plan, resume).await,
+        }
+    };
     let outcome = match tokio::time::timeout(patience, attempt).await {
         Ok(outcome) => outcome,
         Err(_) => Err(anyhow::anyhow!("no answer within {} s", patience.as_secs())),
@@ -169,25 +228,49 @@ pub(crate) async fn connect(
     outcome.with_context(|| endpoint.to_string())
 }
 
+fn open_mold(seat: Seat, endpoint: &Endpoint, plan: &MoldPlan) -> anyhow::Result<Established> {
+    let (socket, carries) = multicast::open(plan, seat.seat)?;
+    let vigil = match carries {
+        // Whoever is asked nothing says nothing.
+        Carries::MoldRequests => Vigil { idle_ping_ns: u64::MAX, pong_patience_ns: u64::MAX },
+        _ => endpoint.vigil,
+    };
+    let Seat { feed, line, .. } = seat;
+    Ok(Established { feed, line, socket, transport: Transport::Datagrams, carries, vigil })
+}
+
+async fn log_in(
+    Seat { feed, line, .. }: Seat,
+    endpoint: &Endpoint,
+    plan: &SoupPlan,
+    resume: &Arc<Resume>,
+) -> anyhow::Result<Established> {
+    let mut stream = dial(&endpoint.address).await?;
+    let carries = Carries::Soup(soup::login(&mut stream, plan, resume).await?);
+    let socket = into_blocking(stream)?.into();
+    let transport = Transport::Stream { packet_length: soup::packet_length, residual: Vec::new() };
+    Ok(Established { feed, line, socket, transport, carries, vigil: endpoint.vigil })
+}
+
 async fn establish(
-    feed: usize,
-    line: usize,
+    Seat { feed, line, .. }: Seat,
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
+    let (carries, vigil) = (Carries::Frames, endpoint.vigil);
     let mut stream = dial(&endpoint.address).await?;
     if !endpoint.address.tls {
         let residual = begin(&mut stream, endpoint).await?;
         let socket = into_blocking(stream)?.into();
         let transport = Transport::WebSocket { tls: None, residual };
-        return Ok(Established { feed, line, socket, transport, vigil: endpoint.vigil });
+        return Ok(Established { feed, line, socket, transport, carries, vigil });
     }
     let mut encrypted = encrypt(stream, &endpoint.address, tls).await?;
     let residual = begin(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
     let socket = into_blocking(stream)?.into();
     let transport = Transport::WebSocket { tls: Some(Box::new(connection)), residual };
-    Ok(Established { feed, line, socket, transport, vigil: endpoint.vigil })
+    Ok(Established { feed, line, socket, transport, carries, vigil })
 }
 
 /// A TCP connection to one of the host's addresses: the first that answers, in the resolver's order.
@@ -393,6 +476,7 @@ mod tests {
             subscribe: Vec::new(),
             pace: Duration::from_millis(250),
             vigil: Vigil::of_idle_ms(15_000),
+            speech: Speech::WebSocket,
         };
         assert_eq!(
             endpoint("wss://stream.binance.com:9443"),

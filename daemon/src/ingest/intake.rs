@@ -1,9 +1,12 @@
 //! What connections bring and what becomes of it: messages go to the engine, ends to the cold side. Knows no ring.
 
 use super::link::{Link, Links};
+use super::multicast::MoldPlan;
+use super::packets::{Carries, Output, Packets, soup_begins, soup_packet};
 use super::{CloseReason, Event, Local, Order};
 use crate::engine::{Engine, Verdict};
 use crate::now_ns;
+use market::moldudp64::HEADER_BYTES;
 use shm::status::{Counter, StatusWriter};
 use std::sync::Arc;
 
@@ -12,12 +15,18 @@ pub(crate) struct Handover {
     pub(crate) engine: Engine,
     pub(crate) local: Local,
     pub(super) links: Links,
+    packets: Packets,
 }
 
 impl Handover {
     /// What the first hot thread begins with.
     pub(crate) fn new(engine: Engine, local: Local) -> Self {
-        Self { engine, local, links: Links(Vec::with_capacity(64)) }
+        Self { engine, local, links: Links(Vec::with_capacity(64)), packets: Packets::default() }
+    }
+
+    /// Has the feeds of MoldUDP64 arbitrated as these plans say. `kept` has, for each feed, the place of the old one.
+    pub(crate) fn arbitrate(&mut self, plans: &[Option<MoldPlan>], kept: &[Option<usize>]) {
+        self.packets = Packets::go_on(std::mem::take(&mut self.packets), plans, kept);
     }
 
     /// Has `engine` go on instead of the old one. `kept` has, for each of its feeds, the place of the old one; the
@@ -41,6 +50,7 @@ pub(super) struct Intake {
     pub(super) engine: Engine,
     pub(super) local: Local,
     pub(super) links: Links,
+    pub(super) packets: Packets,
     pub(super) status: Arc<StatusWriter>,
 }
 
@@ -54,12 +64,12 @@ pub(super) enum Came<'a> {
 
 impl Intake {
     pub(super) fn new(handover: Handover, status: Arc<StatusWriter>) -> Self {
-        let Handover { engine, local, links } = handover;
-        Self { engine, local, links, status }
+        let Handover { engine, local, links, packets } = handover;
+        Self { engine, local, links, packets, status }
     }
 
     pub(super) fn into_handover(self) -> Handover {
-        Handover { engine: self.engine, local: self.local, links: self.links }
+        Handover { engine: self.engine, local: self.local, links: self.links, packets: self.packets }
     }
 
     pub(super) fn link(&mut self, place: usize) -> Option<&mut Link> {
@@ -79,7 +89,9 @@ impl Intake {
     /// Finds a place for a new connection.
     pub(super) fn adopt(&mut self, link: Link) -> usize {
         self.status.count(Counter::Connects, 1);
-        self.engine.connected(link.feed, link.line);
+        if let Carries::Frames = link.carries {
+            self.engine.connected(link.feed, link.line);
+        }
         let place = self.links.0.iter().position(Option::is_none).unwrap_or_else(|| {
             self.links.0.push(None);
             self.links.0.len() - 1
@@ -99,23 +111,37 @@ impl Intake {
     }
 
     fn feed(&mut self, place: usize, came: Option<Came<'_>>, receive_ns: u64) -> Result<(), CloseReason> {
-        let Self { engine, local, links, status } = self;
+        let Self { engine, local, links, packets, status } = self;
         let Some(link) = links.0.get_mut(place).and_then(Option::as_mut) else {
             return Ok(());
         };
         let (feed, line, mut is_leaving) = (link.feed, link.line, link.is_leaving);
-        let mut sink = |message: &[u8]| match engine.frame(feed, line, message, receive_ns) {
-            Verdict::Shutdown => {
-                if !std::mem::replace(&mut is_leaving, true) {
+        let mut carries = std::mem::replace(&mut link.carries, Carries::Frames);
+        if let (Carries::Soup(soup), None) = (&mut carries, &came) {
+            soup_begins(soup, feed, engine);
+        }
+        let mut sink = |message: &[u8]| {
+            let mut output = Output { engine, local, status };
+            match &mut carries {
+                Carries::Frames => {}
+                Carries::MoldLine(line) => {
+                    packets.datagram(feed, Some(*line), message, receive_ns, &mut output);
+                    return Ok(());
+                }
+                Carries::MoldRequests => {
+                    packets.datagram(feed, None, message, receive_ns, &mut output);
+                    return Ok(());
+                }
+                Carries::Soup(soup) => return soup_packet(soup, feed, message, receive_ns, &mut output),
+            }
+            match engine.frame(feed, line, message, receive_ns) {
+                Verdict::Shutdown if !std::mem::replace(&mut is_leaving, true) => {
                     local.report_urgent(Event::Rollover { feed, line });
                 }
-                Ok(())
+                Verdict::Malformed(error) => local.report(feed, error),
+                _ => {}
             }
-            Verdict::Malformed(error) => {
-                local.report(feed, error);
-                Ok(())
-            }
-            _ => Ok(()),
+            Ok(())
         };
         let outcome = match came {
             None => link.begin(&mut sink),
@@ -127,9 +153,31 @@ impl Intake {
                 }
             }
         };
+        link.carries = carries;
         link.is_leaving = is_leaving;
         status.count(Counter::Pings, link.take_pings());
+        if let Carries::MoldLine(_) | Carries::MoldRequests = link.carries {
+            packets.look();
+        }
         outcome
+    }
+
+    /// Has arbiters do what is due.
+    pub(super) fn tick_packets(&mut self, now_ns: u64) {
+        let Self { engine, local, packets, status, .. } = self;
+        if packets.due_ns.is_some_and(|due_ns| due_ns <= now_ns) {
+            packets.tick(now_ns, &mut Output { engine, local, status });
+        }
+    }
+
+    /// Has a request for missing messages wait on the connection that is there for it. The place of that.
+    pub(super) fn asks_for(&mut self, feed: usize, request: &[u8; HEADER_BYTES]) -> Option<usize> {
+        let is_there = |link: &Link| {
+            link.feed == feed && !link.is_closed() && matches!(link.carries, Carries::MoldRequests)
+        };
+        let place = self.links.0.iter().position(|link| link.as_ref().is_some_and(is_there))?;
+        self.link(place)?.ask(request);
+        Some(place)
     }
 
     /// Marks a connection as over, and tells engine and cold side, once.
@@ -139,12 +187,16 @@ impl Intake {
             return;
         }
         let (feed, line) = (link.feed, link.line);
+        // Numbered packets tell by themselves what was lost while nothing came.
+        let is_framed = matches!(link.carries, Carries::Frames);
         if matches!(reason, CloseReason::Ended) {
             link.say_goodbye();
         } else {
             self.status.count(Counter::Disconnects, 1);
         }
-        self.engine.disconnected(feed, line);
+        if is_framed {
+            self.engine.disconnected(feed, line);
+        }
         self.local.report_urgent(Event::Closed { feed, line, reason });
     }
 

@@ -1,8 +1,11 @@
 //! One connection on the hot thread: its socket, what reads it, what it has to send, and whether it lives.
 
 use super::outbox::{Full, Outbox};
+use super::packets::Carries;
 use super::transport::{Reader, Sink, Transport};
 use super::{CloseReason, Established, Vigil};
+use market::moldudp64::HEADER_BYTES;
+use market::soupbintcp::LOGOUT;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// A connection. Made on the cold plane; it must not be dropped while an operation is in flight, since the kernel
@@ -32,6 +35,8 @@ pub(crate) struct Link {
     has_card: bool,
     socket: OwnedFd,
     kind: Kind,
+    /// What its messages are.
+    pub(super) carries: Carries,
     reader: Reader,
     outbox: Outbox,
 }
@@ -51,6 +56,8 @@ pub(super) enum Silence {
     Short,
     /// A ping was put into the outbox.
     Pinged,
+    /// It is short enough, and something else was put into the outbox.
+    Spoke,
     /// It is dead: nothing came for so many seconds.
     Dead(u64),
 }
@@ -85,7 +92,7 @@ impl Buffer {
 
 impl Link {
     pub(super) fn new(established: Established, now_ns: u64) -> Self {
-        let Established { feed, line, socket, transport, vigil } = established;
+        let Established { feed, line, socket, transport, carries, vigil } = established;
         let kind = match &transport {
             Transport::WebSocket { .. } => Kind::WebSocket,
             Transport::Stream { .. } => Kind::Stream,
@@ -107,6 +114,7 @@ impl Link {
             has_card: napi_id(&socket) > 0,
             socket,
             kind,
+            carries,
             reader: Reader::new(transport),
             outbox: Outbox::new(),
         }
@@ -153,7 +161,12 @@ impl Link {
 
     /// What the ring is to send now: the rest of what was begun, or what waits. `None` if there is nothing.
     pub(super) fn send_buffer(&mut self) -> Result<Option<Buffer>, CloseReason> {
-        let rest = self.outbox.next(self.reader.tls())?;
+        let mut rest = self.outbox.next(self.reader.tls())?;
+        if self.kind == Kind::Datagrams {
+            // All that is sent there are requests, each in a datagram of its own.
+            let len = rest.len().min(HEADER_BYTES);
+            rest = &mut rest[..len];
+        }
         Ok((!rest.is_empty()).then(|| Buffer::of(rest)))
     }
 
@@ -175,8 +188,24 @@ impl Link {
         }
     }
 
-    /// Looks how long nothing came, and pings where that is too long.
+    /// Has a request sent. One that finds no room is made again by whoever misses the answer.
+    pub(super) fn ask(&mut self, request: &[u8; HEADER_BYTES]) {
+        let _ = self.outbox.bytes(request);
+    }
+
+    /// Looks how long nothing came, and pings where that is too long. Says that we live, where that is the custom.
     pub(super) fn watch(&mut self, now_ns: u64) -> Silence {
+        let silence = self.listen(now_ns);
+        if let (Silence::Short, Carries::Soup(link)) = (silence, &mut self.carries)
+            && let Some(beat) = link.heartbeat(now_ns)
+            && self.outbox.bytes(&beat).is_ok()
+        {
+            return Silence::Spoke;
+        }
+        silence
+    }
+
+    fn listen(&mut self, now_ns: u64) -> Silence {
         let silent_ns = now_ns.saturating_sub(self.last_receive_ns);
         match self.pinged_ns {
             Some(since) if now_ns.saturating_sub(since) > self.vigil.pong_patience_ns => {
@@ -192,8 +221,11 @@ impl Link {
         }
     }
 
-    /// Has a close frame sent, since we go of our own accord.
+    /// Has a close frame sent, or what stands for one, since we go of our own accord.
     pub(super) fn say_goodbye(&mut self) {
+        if let Carries::Soup(_) = self.carries {
+            let _ = self.outbox.bytes(&LOGOUT); // Whoever reads nothing is left without a word.
+        }
         if self.kind == Kind::WebSocket {
             self.outbox.close(1000);
         }

@@ -4,16 +4,19 @@
 //! and the bytes already read to the hot thread ([`hot`]), which owns it from then on. A feed may have several
 //! connections at a time, its lines. For each one handed over, [`Event::Closed`] comes back once. What else the cold
 //! side is to do comes as events, too; what it has got, and what it wants done, goes as an [`Order`] ([`orders`]).
-//! All queues are bounded.
+//! All queues are bounded. What numbered packets say goes through [`packets`] first.
 
 pub(crate) mod connect;
 mod gap;
 pub(crate) mod hot;
 mod intake;
 mod link;
+pub(crate) mod multicast;
 mod operations;
 mod orders;
 mod outbox;
+pub(crate) mod packets;
+pub(crate) mod soup;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -32,6 +35,7 @@ use link::Link;
 use market::protocol::{Missing, Snapshot};
 use market::{InstrumentId, Trade};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use packets::Carries;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -60,6 +64,8 @@ pub(crate) struct Established {
     pub(crate) socket: OwnedFd,
     /// How what it brings becomes messages.
     pub(crate) transport: Transport,
+    /// What those messages are.
+    pub(crate) carries: Carries,
     /// How long it may be silent.
     pub(crate) vigil: Vigil,
 }
@@ -153,6 +159,13 @@ pub(crate) enum Order {
         /// Nothing more will come.
         is_final: bool,
     },
+    /// Tells on which day the feed's next session is.
+    Day {
+        /// The feed.
+        feed: usize,
+        /// When the day began.
+        midnight_ms: i64,
+    },
     /// Ends a connection that has a successor, or is not wanted any more.
     End {
         /// The feed.
@@ -184,7 +197,7 @@ pub enum CloseReason {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// Nothing came for so long, not even an answer to a ping.
-    #[error("nothing came for {0} s, nor an answer to a ping")]
+    #[error("nothing came for {0} s, nor an answer to a ping where there are pings")]
     Silent(u64),
     /// The server does not read what is said to it.
     #[error("{0}")]

@@ -61,6 +61,8 @@ impl HotLoop {
                         Ok(())
                     }
                     (errno, _) if errno == -libc::ECANCELED && self.is_stopping => Ok(()),
+                    // Nobody listens there yet. It is asked again.
+                    (errno, Kind::Datagrams) if errno == -libc::ECONNREFUSED => Ok(()),
                     (errno @ ..0, _) => Err(std::io::Error::from_raw_os_error(-errno).into()),
                     (0, Kind::Datagrams) => Ok(()), // An empty one, and no end.
                     (0, _) => Err(CloseReason::EndOfStream),
@@ -102,6 +104,16 @@ impl HotLoop {
         Ok(())
     }
 
+    /// Sends the requests for missing messages that wait. Those of a feed that has no connection for them are dropped.
+    pub(super) fn send_requests(&mut self) -> std::io::Result<()> {
+        while let Some((feed, request)) = self.intake.packets.next_request() {
+            if let Some(place) = self.intake.asks_for(feed, &request) {
+                self.go_on_sending(place)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn sent(&mut self, place: usize, result: i32) -> std::io::Result<()> {
         let Some(link) = self.intake.link(place) else { return Ok(()) };
         link.in_flight -= 1;
@@ -109,7 +121,9 @@ impl HotLoop {
         if self.is_stopping && result == -libc::ECANCELED {
             return Ok(()); // The next thread sends it.
         }
-        if result < 0 {
+        if result == -libc::ECONNREFUSED && link.kind() == Kind::Datagrams {
+            link.give_up_sending(); // As above.
+        } else if result < 0 {
             // What could not be sent is not sent again, or a closed link would never end.
             link.give_up_sending();
             self.intake.close(place, std::io::Error::from_raw_os_error(-result).into());
@@ -187,6 +201,7 @@ impl HotLoop {
             }
             match link.watch(now_ns) {
                 Silence::Short => {}
+                Silence::Spoke => self.go_on_sending(place)?,
                 Silence::Pinged => {
                     self.intake.status.count(Counter::PingsSent, 1);
                     self.go_on_sending(place)?;

@@ -24,6 +24,7 @@ impl HotLoop {
             Order::Trades { feed, instrument, missing, trades, is_final } => {
                 engine.trades(*feed, *instrument, missing, trades, *is_final);
             }
+            Order::Day { feed, midnight_ms } => engine.day(*feed, *midnight_ms),
             Order::End { feed, line } => self.end(*feed, *line)?,
         }
         match order {

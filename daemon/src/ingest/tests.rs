@@ -1,7 +1,10 @@
 //! The hot loop by itself, with a ring of its own: transports that no configuration names yet, texts, silence, and
 //! threads that go on with one another's connections.
 
+mod mold;
+
 use super::hot::{Drawing, Handover, HotLoop};
+use super::packets::Carries;
 use super::transport::{BadPacket, Transport};
 use super::{CloseReason, Established, Event, Order, Remote, Vigil, channel};
 use crate::engine::{Engine, EnginePlan, FeedPlan};
@@ -95,6 +98,7 @@ impl Hot {
             line: 0,
             socket: socket.into(),
             transport,
+            carries: Carries::Frames,
             vigil
         }));
     }
@@ -354,7 +358,14 @@ fn connections_that_share_buffers_lose_nothing() {
         let (ours, server) = connected();
         servers.push(server);
         let (socket, transport) = (ours.into(), Transport::Stream { packet_length, residual: vec![] });
-        assert!(hot.remote.hand_over(Established { feed, line: 0, socket, transport, vigil: PATIENT }));
+        assert!(hot.remote.hand_over(Established {
+            feed,
+            line: 0,
+            socket,
+            transport,
+            carries: Carries::Frames,
+            vigil: PATIENT
+        }));
     }
     hot.wait_for(Counter::Connects, CONNECTIONS as u64);
     let handover = hot.stop(); // So that much waits when the next one begins.

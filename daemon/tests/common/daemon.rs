@@ -89,6 +89,18 @@ impl Daemon {
         }
     }
 
+    /// Has it read its configuration again, with these feeds and charts.
+    #[allow(dead_code, reason = "not every test has two configurations")]
+    pub(crate) fn reload(&mut self, feeds: &str) {
+        let socket = socket_in(&self.folder);
+        let general = format!("socket = {socket:?}\n[realtime]\npriority = 0\nlock_memory = false\n");
+        fs::write(self.folder.path().join("chartd.toml"), general + feeds).unwrap();
+        let reloads = self.count(Counter::Reloads);
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGHUP).unwrap();
+        self.wait_for(Counter::Reloads, reloads + 1);
+        self.connection = Connection::open(Some(&socket)).unwrap();
+    }
+
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.connection.status().counter(counter)
     }

@@ -71,6 +71,11 @@ impl Decoder {
         self.all_untrusted = true;
     }
 
+    /// Messages about one stock were not given to this decoder.
+    pub fn distrust_stock(&mut self, locate: u16) {
+        self.stocks[usize::from(locate)].untrusted = true;
+    }
+
     /// Whether a stock's levels are what NASDAQ displays.
     pub fn is_trusted(&self, locate: u16) -> bool {
         !self.all_untrusted && !self.stocks[usize::from(locate)].untrusted
@@ -94,6 +99,14 @@ impl Decoder {
     /// Shares displayed at a price.
     pub fn level(&self, locate: u16, side: BookSide, price: u32) -> i64 {
         self.levels.get(level_key(locate, side, price)).map_or(0, |qty| qty.get() as i64)
+    }
+
+    /// Calls `take` with each price level that is displayed, in no order: stock, side, price, shares.
+    pub fn for_each_level(&self, mut take: impl FnMut(u16, BookSide, u32, i64)) {
+        self.levels.for_each(|key, qty| {
+            let side = if key >> 32 & 1 == 0 { BookSide::Bid } else { BookSide::Ask };
+            take((key >> 33) as u16, side, key as u32, qty.get() as i64);
+        });
     }
 
     /// Takes a message.

@@ -6,14 +6,19 @@
 //! [`Body::Other`], others [`Body::Unknown`], since Nasdaq adds types; a message whose length is not its type's is an
 //! error.
 //!
-//! [`Decoder`] keeps the orders, and makes trades and price levels of the messages.
+//! [`Decoder`] keeps the orders, and makes trades and price levels of the messages. [`Reader`] says that in the
+//! vocabulary of all venues, as the venue [`Itch`].
 
 mod decoder;
 mod event;
+mod protocol;
+mod reader;
 mod table;
 
 pub use decoder::Decoder;
 pub use event::{Counters, Cross, Event, Execution, Level};
+pub use protocol::Itch;
+pub use reader::Reader;
 
 use core::fmt;
 

@@ -26,6 +26,11 @@ impl<V: Copy> Table<V> {
         self.count = 0;
     }
 
+    /// Calls `take` with each key and its value, in no order.
+    pub(super) fn for_each(&self, mut take: impl FnMut(u64, V)) {
+        self.slots.iter().for_each(|(key, value)| value.iter().for_each(|value| take(*key, *value)));
+    }
+
     fn mask(&self) -> usize {
         self.slots.len() - 1
     }

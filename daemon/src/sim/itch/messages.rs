@@ -2,7 +2,7 @@
 //!
 //! What holds: each level of the book is one order; a receiver that applies every message has the venue's book
 //! after each millisecond. Prices have four decimals, and a share is a lot. Match numbers are the trades' ids.
-//! Times are ns since midnight, UTC. Lengths and fields: Nasdaq TotalView-ITCH 5.0.
+//! Times are ns since midnight in New York. Lengths and fields: Nasdaq TotalView-ITCH 5.0.
 
 use super::super::SymbolSpec;
 use super::super::book::{Diff, Side};
@@ -37,6 +37,8 @@ struct Stock {
 pub(super) struct Itch {
     stocks: Vec<Stock>,
     next_reference: u64,
+    /// How far New York's clocks are ahead of UTC when the session begins; it keeps that.
+    zone_ns: i64,
     /// The time of the last message: symbols live one after the other, but no time goes backwards.
     last_ns: i64,
 }
@@ -208,12 +210,18 @@ impl Itch {
             let locate = i as u16 + 1; // At most 64 symbols.
             Stock { locate, name, lot: spec.lot, bids: BTreeMap::new(), asks: BTreeMap::new() }
         };
-        Self { stocks: specs.iter().enumerate().map(stock).collect(), next_reference: 0, last_ns: 0 }
+        Self {
+            stocks: specs.iter().enumerate().map(stock).collect(),
+            next_reference: 0,
+            zone_ns: 0,
+            last_ns: 0,
+        }
     }
 
     /// Messages begin, the stocks, hours begin, the market opens, and what rests in the books.
     pub(super) fn begin(&mut self, market: &Market, sink: Sink<'_>) {
-        let time_ns = market.now_ms() * 1_000_000;
+        self.zone_ns = zone_ns(market.now_ms());
+        let time_ns = market.now_ms() * 1_000_000 + self.zone_ns;
         sink(system(b'O', time_ns));
         self.stocks.iter().for_each(|stock| sink(stock.directory(time_ns)));
         sink(system(b'S', time_ns));
@@ -232,11 +240,11 @@ impl Itch {
         let (stock, next) = (&mut self.stocks[event.symbol], &mut self.next_reference);
         match &event.happening {
             Happening::Trade(trade) => {
-                self.last_ns = self.last_ns.max(trade.time_ns());
+                self.last_ns = self.last_ns.max(trade.time_ns() + self.zone_ns);
                 stock.trade(trade, self.last_ns, next, sink);
             }
             Happening::Depth(Pace::Each, diff) => {
-                self.last_ns = self.last_ns.max(event.time_ms * 1_000_000);
+                self.last_ns = self.last_ns.max(event.time_ms * 1_000_000 + self.zone_ns);
                 stock.change(diff, self.last_ns, next, sink);
             }
             _ => {}
@@ -246,7 +254,13 @@ impl Itch {
     /// The market closes, hours end, messages end.
     pub(super) fn end(&self, now_ms: i64, sink: Sink<'_>) {
         for code in *b"MEC" {
-            sink(system(code, now_ms * 1_000_000 + 999_999));
+            sink(system(code, now_ms * 1_000_000 + 999_999 + self.zone_ns));
         }
     }
+}
+
+fn zone_ns(now_ms: i64) -> i64 {
+    let time = jiff::Timestamp::from_millisecond(now_ms).ok();
+    let zone = jiff::tz::TimeZone::get("America/New_York").ok();
+    time.zip(zone).map_or(0, |(time, zone)| i64::from(zone.to_offset(time).seconds()) * 1_000_000_000)
 }
