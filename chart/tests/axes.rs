@@ -136,7 +136,7 @@ fn shown_by(name: String, chart: &mut Chart, market: &Market, spacing: i64) -> S
     let newest = last.map(|area| i64::from(area.x) + i64::from(area.w) / 2).next().unwrap();
     let column = |x: u16| {
         let back = (newest - i64::from(x)) / spacing;
-        assert_eq!(newest - back * spacing, x.into(), "{name}: a line in the middle of a bar");
+        assert_eq!(newest - back * spacing, i64::from(x), "{name}: a line in the middle of a bar");
         bars.len() - 1 - back as usize
     };
     let columns = lines.iter().filter(|line| line.w == 1 && line.h > 1).map(|line| column(line.x)).collect();

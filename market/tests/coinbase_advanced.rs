@@ -132,7 +132,8 @@ fn answers_and_strangers() {
 fn products_in_usdc_are_served_under_their_usd_name() {
     let first = |symbols: &[&str]| {
         let told =
-            decode(Box::leak(Box::<CoinbaseAdvancedDecoder>::default()), BOOK.as_bytes(), &table_of(symbols)).unwrap();
+            decode(Box::leak(Box::<CoinbaseAdvancedDecoder>::default()), BOOK.as_bytes(), &table_of(symbols))
+                .unwrap();
         match told[1] {
             Message::Book { instrument, .. } => Some(instrument),
             _ => None,
@@ -142,8 +143,12 @@ fn products_in_usdc_are_served_under_their_usd_name() {
     assert_eq!(first(&["BTC-USDC", "BTC-USD"]), Some(InstrumentId(1)), "its own name comes first");
     assert_eq!(first(&["BTC-EURC", "BTC-USDT"]), None);
     let joined = BOOK.replace("BTC-USD", "BTCUSD");
-    let told =
-        decode(Box::leak(Box::<CoinbaseAdvancedDecoder>::default()), joined.as_bytes(), &table_of(&["BTCUSDC"])).unwrap();
+    let told = decode(
+        Box::leak(Box::<CoinbaseAdvancedDecoder>::default()),
+        joined.as_bytes(),
+        &table_of(&["BTCUSDC"]),
+    )
+    .unwrap();
     assert_eq!(told[1], Message::UnknownSymbol(b"BTCUSD"));
     let long = BOOK.replace("BTC-USD", &format!("{}-USD", "X".repeat(40)));
     assert!(matches!(read(&long).unwrap()[1], Message::UnknownSymbol(_)));
@@ -225,6 +230,10 @@ proptest! {
 #[test]
 fn every_cut_of_every_frame_is_an_error() {
     for frame in ALL {
-        every_cut_is_refused_or_smaller(Box::leak(Box::<CoinbaseAdvancedDecoder>::default()), &table(), frame);
+        every_cut_is_refused_or_smaller(
+            Box::leak(Box::<CoinbaseAdvancedDecoder>::default()),
+            &table(),
+            frame,
+        );
     }
 }

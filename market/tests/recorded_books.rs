@@ -133,7 +133,8 @@ fn old_kraken_frames_are_unknown() {
     for name in ["kraken_v1/cryptofeed_KRAKEN.ws.48.0", "kraken_v1/cryptofeed_KRAKEN.ws.49.0"] {
         let Some(text) = recorded(name) else { return };
         for frame in frames(&text) {
-            let messages = decode(Box::leak(Box::<KrakenDecoder>::default()), frame.as_bytes(), &Instruments::default());
+            let messages =
+                decode(Box::leak(Box::<KrakenDecoder>::default()), frame.as_bytes(), &Instruments::default());
             assert_eq!(messages, Ok(vec![Message::Unknown]), "{frame}");
             count += 1;
         }
@@ -165,7 +166,8 @@ fn coinbase_run(text: &str, fault: Fault) -> CoinbaseRun {
     let mut changes = 0;
     let mut takers = HashMap::new();
     for frame in frames(text) {
-        let message = decode(Box::leak(Box::new(CoinbaseDecoder)), frame.as_bytes(), &table).unwrap().remove(0);
+        let message =
+            decode(Box::leak(Box::new(CoinbaseDecoder)), frame.as_bytes(), &table).unwrap().remove(0);
         *run.kinds.entry(kind(&message)).or_default() += 1;
         match message {
             Message::Trade { instrument, trade, .. } => {

@@ -21,7 +21,7 @@ impl Protocol for Itch {
     }
 
     fn proof(&self) -> Proof {
-        Proof { trades_are_numbered: false, book: BookProof::Transport }
+        Proof { trades_are_numbered: false, begins_with_past: false, book: BookProof::Transport }
     }
 
     fn is_numbered_by_transport(&self) -> bool {

@@ -138,7 +138,7 @@ impl fmt::Debug for Reader {
 
 impl Decoder for Reader {
     fn decode<'f>(
-        &mut self,
+        &'f mut self,
         frame: &'f [u8],
         instruments: &Instruments,
         take: &mut dyn FnMut(Message<'f>),
