@@ -22,6 +22,7 @@ pub(super) fn symbols(venue: Venue) -> &'static [&'static str] {
             "CRV-EUR", "SKL-GBP",
         ],
         Venue::CoinbaseAdvanced => &["BTC-USD", "ETH-USD"],
+        Venue::Itch => &[], // It is no JSON: there is nothing to hold it against.
     }
 }
 
