@@ -56,6 +56,11 @@ pub struct Replay {
 
 /// Replays, and writes what was asked for.
 pub fn run(replay: &Replay) -> anyhow::Result<()> {
+    // Its messages are not lines of text, and a file of them has no sessions.
+    anyhow::ensure!(
+        replay.venue != Venue::Itch,
+        "recordings of itch cannot be replayed: run a feed of it instead"
+    );
     let symbols = find_symbols(replay.venue, &replay.files)?;
     let instruments: Vec<_> = symbols
         .iter()

@@ -197,7 +197,7 @@ pub enum CloseReason {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// Nothing came for so long, not even an answer to a ping.
-    #[error("nothing came for {0} s, nor an answer to a ping where there are pings")]
+    #[error("nothing came for {0} s, nor an answer to a ping")]
     Silent(u64),
     /// The server does not read what is said to it.
     #[error("{0}")]
