@@ -645,7 +645,7 @@ fn a_silent_server_is_pinged_and_left_in_the_end() {
     daemon.wait_for(Disconnects, 1);
     assert!((24.0..34.0).contains(&silent.elapsed().as_secs_f64()), "{:?}", silent.elapsed());
     assert_eq!(daemon.count(PingsSent), 1);
-    let says = "connection lost: nothing came for 25 s, nor an answer to a ping";
+    let says = "lost: nothing came for 25 s, nor an answer to a ping";
     wait_until(|| daemon.log(), || daemon.log().contains(says));
     venue.welcome().send(&trades(BTC, 2..=2));
     daemon.wait_for_trades(BTC, 2);

@@ -128,6 +128,8 @@ pub struct Limits {
     pub connects_window_s: u32,
     /// The most symbols of one connection.
     pub symbols_per_connection: usize,
+    /// The largest message that is to be expected, with room to spare: a whole book, where the stream brings it.
+    pub message_bytes: usize,
     /// A connection from which nothing came for so long is asked whether it lives: by a ping.
     pub idle_ms: u32,
     /// The venue ends each connection at this age; none if it does not.

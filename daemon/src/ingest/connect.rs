@@ -5,7 +5,7 @@ use super::multicast::{self, MoldPlan};
 use super::packets::Carries;
 use super::soup::{self, Resume, SoupPlan};
 use super::transport::Transport;
-use super::ws::{Framer, MAX_MESSAGE_BYTES};
+use super::ws::Framer;
 use super::{Established, Vigil};
 use anyhow::{Context, ensure};
 use market::protocol::{Session, Subscription};
@@ -97,6 +97,8 @@ pub(crate) struct Endpoint {
     pub(crate) pace: Duration,
     /// How long it may be silent.
     pub(crate) vigil: Vigil,
+    /// The largest message that is accepted of a WebSocket.
+    pub(crate) message_bytes: usize,
     /// What is spoken there.
     pub(crate) speech: Speech,
 }
@@ -130,6 +132,7 @@ impl Endpoint {
             target: String::new(),
             subscribe: Vec::new(),
             pace: pace(session),
+            message_bytes: session.limits().message_bytes,
             vigil: Vigil {
                 idle_ping_ns: u64::from(session.limits().idle_ms) * 1_000_000,
                 pong_patience_ns: 5_000_000_000,
@@ -159,6 +162,7 @@ impl Endpoint {
             subscribe: session.subscribe(wanted),
             pace: pace(session),
             vigil: Vigil::of_idle_ms(session.limits().idle_ms),
+            message_bytes: session.limits().message_bytes,
             address,
             speech: Speech::WebSocket,
         })
@@ -257,19 +261,20 @@ async fn establish(
     endpoint: &Endpoint,
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> anyhow::Result<Established> {
-    let (carries, vigil) = (Carries::Frames, endpoint.vigil);
+    let (carries, vigil, message_bytes) = (Carries::Frames, endpoint.vigil, endpoint.message_bytes);
     let mut stream = dial(&endpoint.address).await?;
     if !endpoint.address.tls {
         let residual = begin(&mut stream, endpoint).await?;
         let socket = into_blocking(stream)?.into();
-        let transport = Transport::WebSocket { tls: None, residual };
+        let transport = Transport::WebSocket { tls: None, residual, message_bytes };
         return Ok(Established { feed, line, socket, transport, carries, vigil });
     }
     let mut encrypted = encrypt(stream, &endpoint.address, tls).await?;
     let residual = begin(&mut encrypted, endpoint).await?;
     let (stream, connection) = encrypted.into_inner();
     let socket = into_blocking(stream)?.into();
-    let transport = Transport::WebSocket { tls: Some(Box::new(connection)), residual };
+    let tls = Some(Box::new(connection));
+    let transport = Transport::WebSocket { tls, residual, message_bytes };
     Ok(Established { feed, line, socket, transport, carries, vigil })
 }
 
@@ -323,7 +328,7 @@ async fn begin(
     let mut frame = Vec::new();
     let mut next = tokio::time::Instant::now();
     for message in &endpoint.subscribe {
-        read_until(next, stream, &mut residual).await?;
+        read_until(next, stream, &mut residual, endpoint.message_bytes).await?;
         frame.clear();
         framer.text(message, &mut frame);
         stream.write_all(&frame).await?;
@@ -338,9 +343,10 @@ async fn read_until(
     until: tokio::time::Instant,
     stream: &mut (impl AsyncRead + Unpin),
     bytes: &mut Vec<u8>,
+    most: usize,
 ) -> anyhow::Result<()> {
     loop {
-        let room = (MAX_MESSAGE_BYTES - bytes.len().min(MAX_MESSAGE_BYTES)) as u64;
+        let room = most.saturating_sub(bytes.len()) as u64;
         let mut bounded = (&mut *stream).take(room);
         tokio::select! {
             biased;
@@ -476,6 +482,7 @@ mod tests {
             subscribe: Vec::new(),
             pace: Duration::from_millis(250),
             vigil: Vigil::of_idle_ms(15_000),
+            message_bytes: 4 << 20,
             speech: Speech::WebSocket,
         };
         assert_eq!(

@@ -6,6 +6,7 @@ mod mold;
 use super::hot::{Drawing, Handover, HotLoop};
 use super::packets::Carries;
 use super::transport::{BadPacket, Transport};
+use super::ws::MAX_MESSAGE_BYTES;
 use super::{CloseReason, Established, Event, Order, Remote, Vigil, channel};
 use crate::engine::{Engine, EnginePlan, FeedPlan};
 use crate::now_ns;
@@ -152,7 +153,7 @@ fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn web_socket() -> Transport {
-    Transport::WebSocket { tls: None, residual: Vec::new() }
+    Transport::WebSocket { tls: None, residual: Vec::new(), message_bytes: MAX_MESSAGE_BYTES }
 }
 
 /// A frame of text as a server sends it.

@@ -24,6 +24,8 @@ pub(crate) enum Transport {
         tls: Option<Box<rustls::ClientConnection>>,
         /// Decrypted bytes that came behind the handshake.
         residual: Vec<u8>,
+        /// The largest message that is accepted.
+        message_bytes: usize,
     },
     /// Packets that follow one another, over TCP.
     Stream {
@@ -78,8 +80,8 @@ pub(super) struct Stream {
 impl Reader {
     pub(super) fn new(transport: Transport) -> Self {
         match transport {
-            Transport::WebSocket { tls, residual } => {
-                let mut deframer = Deframer::default();
+            Transport::WebSocket { tls, residual, message_bytes } => {
+                let mut deframer = Deframer::new(message_bytes);
                 deframer.space()[..residual.len()].copy_from_slice(&residual);
                 deframer.received(residual.len());
                 let tls = tls.map(|connection| Tls { connection, cipher: vec![0; CIPHER_BYTES].into() });

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-/// The largest message that is accepted. Binance's largest frames are about a hundredth of it.
+/// The largest message that is accepted where a venue needs no more. Binance's largest frames are about a hundredth of it.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// The longest frame header: two bytes and eight of length. Servers do not mask.
 const MAX_HEADER_BYTES: usize = 10;
@@ -46,8 +46,8 @@ pub enum WsError {
     /// Not in the shortest form, or with the highest bit set.
     #[error("the server wrote a frame's length in a form that is not allowed")]
     BadLength,
-    /// Larger than [`MAX_MESSAGE_BYTES`].
-    #[error("the server sent a message of more than 4 MiB")]
+    /// Larger than the deframer accepts.
+    #[error("the server sent a message that is larger than any that was to be expected")]
     TooLarge,
     /// Text, or a close reason, that is not UTF-8.
     #[error("the server sent text that is not UTF-8")]

@@ -74,6 +74,7 @@ impl Session for Binance {
             connects_window_s: 300,
             // 1,024 streams on a connection; a symbol with candles of all lengths has 20.
             symbols_per_connection: 50,
+            message_bytes: 4 << 20,
             idle_ms: 15_000, // Quiet symbols pause for long; the server itself pings every 20 s only.
             max_age_s: Some(24 * 3_600),
         }

@@ -55,7 +55,8 @@ impl Session for CoinbaseAdvanced {
             connects_window_s: 1,
             // A snapshot is the whole book, often of several megabytes.
             symbols_per_connection: 50,
-            idle_ms: 5_000, // A heartbeat comes every second.
+            message_bytes: 16 << 20, // A whole book has tens of thousands of levels.
+            idle_ms: 5_000,          // A heartbeat comes every second.
             max_age_s: None,
         }
     }

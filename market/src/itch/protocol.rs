@@ -57,6 +57,7 @@ impl Session for Itch {
             connects: 60,
             connects_window_s: 60,
             symbols_per_connection: 128,
+            message_bytes: 64 << 10,
             idle_ms: 10_000, // Both transports have a heartbeat every second.
             max_age_s: None,
         }

@@ -59,6 +59,7 @@ impl Session for Kraken {
             connects: 150,
             connects_window_s: 600,
             symbols_per_connection: 200,
+            message_bytes: 4 << 20,
             idle_ms: 5_000, // Without other news a heartbeat comes every second.
             max_age_s: None,
         }
