@@ -43,6 +43,7 @@ mod tests {
             connects,
             connects_window_s,
             symbols_per_connection: 1,
+            message_bytes: 0,
             idle_ms: 1_000,
             max_age_s: None,
         }
