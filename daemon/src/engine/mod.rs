@@ -5,11 +5,11 @@
 //! [`Engine::new`] it does not allocate. What it lacks, as trades that were missed, it asks for by [`Want`]s; whoever
 //! runs it fetches them, or does not.
 //!
-//! - [`feed`]: a feed's clock, its connections, and which message goes where
-//! - [`tracked`]: an instrument's trades and what is missing of them
-//! - [`books`]: an instrument's book and quotes
-//! - [`stream`]: what is counted of each stream, and whether it lives
-//! - [`bars`]: a series of candles, published
+//! - `feed`: a feed's clock, its connections, and which message goes where
+//! - `tracked`: an instrument's trades and what is missing of them
+//! - `books`: an instrument's book and quotes
+//! - `stream`: what is counted of each stream, and whether it lives
+//! - `bars`: a series of candles, published
 
 mod bars;
 mod books;
