@@ -1,10 +1,10 @@
 //! Market data in: the cold side makes connections, the hot thread reads them.
 //!
-//! [`connect`] (cold plane) resolves, connects, shakes hands and subscribes, and hands the socket with its TLS state
-//! and the bytes already read to the hot thread ([`hot`]), which owns it from then on. A feed may have several
-//! connections at a time, its lines. For each one handed over, [`Event::Closed`] comes back once. What else the cold
-//! side is to do comes as events, too; what it has got, and what it wants done, goes as an [`Order`] ([`orders`]).
-//! All queues are bounded. What numbered packets say goes through [`packets`] first.
+//! `connect` (cold plane) resolves, connects, shakes hands and subscribes, and hands the socket with its TLS state
+//! and the bytes already read to the hot thread (`hot`), which owns it from then on. A feed may have several
+//! connections at a time, its lines. For each one handed over, `Event::Closed` comes back once. What else the cold
+//! side is to do comes as events, too; what it has got, and what it wants done, goes as an `Order` (`orders`).
+//! All queues are bounded. What numbered packets say goes through `packets` first.
 
 pub(crate) mod connect;
 mod gap;
