@@ -22,9 +22,13 @@ struct Bench {
 
 impl Bench {
     fn new(timeframe: Timeframe) -> Self {
+        Self::of(Venue::Binance, timeframe)
+    }
+
+    fn of(venue: Venue, timeframe: Timeframe) -> Self {
         let status = Arc::new(StatusWriter::create(0, 0, [0; 2]).unwrap());
-        let instruments = vec![(Instrument::new(Venue::Binance, "BTCUSDT"), vec![timeframe])];
-        let plan = FeedPlan { venue: Venue::Binance, instruments };
+        let instruments = vec![(Instrument::new(venue, "BTCUSDT"), vec![timeframe])];
+        let plan = FeedPlan { venue, instruments };
         let reader = StatusReader::open(status.reader_fd().unwrap()).unwrap();
         let plan = EnginePlan {
             feeds: &[plan],
@@ -344,4 +348,30 @@ fn a_book_is_asked_for_until_it_is_in_step() {
     let book = bench.stream(StreamKind::Book);
     assert_eq!((book.gaps, book.missing, book.condition), (1, 3, 2));
     assert_eq!(wanted(bench.pass(1)), 1);
+}
+
+/// The largest numbers there are, in every place: counted, never a panic.
+#[test]
+fn the_largest_numbers_do_no_harm() {
+    let most = u64::MAX;
+    let mut bench = connected();
+    for (first, last) in [(0, most), (most, most), (5, 6), (most, most), (1, most)] {
+        bench.take(&format!(
+            r#"{{"e":"depthUpdate","E":{BASE_MS},"s":"BTCUSDT","U":{first},"u":{last},"b":[["9","1"]],"a":[]}}"#
+        ));
+        let snapshot = market::protocol::Snapshot { last_id: last, ..Default::default() };
+        bench.engine.book(0, BTC, &snapshot);
+        bench.take(&kline(last));
+        bench.take(&format!(r#"{{"u":{last},"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}}"#));
+        bench.pass(3);
+    }
+    bench.fetched(0, most, &[fetched(most - 1, 0)], true);
+    assert_eq!(bench.status.counter(Counter::Malformed), 0);
+
+    let numbered = |number: u64| format!(r#"{{"channel":"heartbeats","sequence_num":{number},"events":[]}}"#);
+    let mut bench = Bench::of(Venue::CoinbaseAdvanced, Timeframe::S1);
+    bench.engine.connected(0, 0);
+    for number in [0, most, most, 3, 0, most] {
+        bench.take(&numbered(number));
+    }
 }

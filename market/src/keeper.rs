@@ -193,7 +193,7 @@ impl Keeper {
         if last <= self.last_id {
             return Integrity::Duplicate;
         }
-        if first > self.last_id + 1 {
+        if first > self.last_id.saturating_add(1) {
             let gap = Integrity::Gap { from: self.last_id + 1, to: first - 1 };
             self.lose();
             self.waiting.push((first, last), levels); // It joins the snapshot to come.
@@ -225,7 +225,7 @@ impl Keeper {
     fn begin(&mut self, snapshot_id: u64, fill: impl FnOnce(&mut Book)) -> Integrity {
         // The first change behind it must contain the number that follows it, or follow it.
         let first = self.waiting.changes.iter().find(|change| change.last > snapshot_id);
-        if first.is_some_and(|first| first.first > snapshot_id + 1) {
+        if first.is_some_and(|first| first.first > snapshot_id.saturating_add(1)) {
             return Integrity::Unverifiable;
         }
         if self.condition == Condition::Live && snapshot_id < self.last_id && first.is_none() {
@@ -241,7 +241,7 @@ impl Keeper {
             if change.last <= self.last_id {
                 continue;
             }
-            if change.first > self.last_id + 1 {
+            if change.first > self.last_id.saturating_add(1) {
                 outcome = Integrity::Gap { from: self.last_id + 1, to: change.first - 1 };
                 break;
             }
@@ -294,7 +294,7 @@ impl Waiting {
 
     fn push(&mut self, (first, last): (u64, u64), levels: &Levels<'_>) {
         // With a hole between them they could never be applied together.
-        if self.changes.last().is_some_and(|before| first > before.last + 1) {
+        if self.changes.last().is_some_and(|before| first > before.last.saturating_add(1)) {
             self.clear();
         }
         let (mut fits, start) = (self.changes.len() < self.changes.capacity(), self.levels.len());

@@ -313,7 +313,7 @@ impl FeedState {
         let before = self.lines[line].frame_number;
         let verdict = match before {
             None => Integrity::Unverifiable,
-            Some(before) if number == before + 1 => Integrity::Ok,
+            Some(before) if before.checked_add(1) == Some(number) => Integrity::Ok,
             Some(before) if number <= before => Integrity::Duplicate,
             Some(before) => Integrity::Gap { from: before + 1, to: number - 1 },
         };

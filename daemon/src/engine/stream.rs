@@ -77,7 +77,7 @@ impl Stream {
             Integrity::Duplicate => (&mut state.duplicates, None, None),
             Integrity::Corrupt => (&mut state.corrupt, Some(IN_DOUBT), Some(Counter::Corrupt)),
             Integrity::Gap { from, to } => {
-                state.missing += to - from + 1;
+                state.missing = state.missing.saturating_add((to - from).saturating_add(1));
                 (&mut state.gaps, Some(IN_DOUBT), Some(Counter::Gaps))
             }
         };
