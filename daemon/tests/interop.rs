@@ -1,4 +1,5 @@
-//! The daemon fed by a server that shares no code with it: Python's `websockets`, over TLS.
+//! The daemon fed by servers that share no code with it: Python's `websockets`, over TLS, and its `itchfeed` and `moldudp`,
+//! over two lines of UDP.
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common {
@@ -13,6 +14,7 @@ use common::tls::Authority;
 use market::CandleState;
 use shm::status::Counter::*;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -29,15 +31,16 @@ impl Drop for Running {
     }
 }
 
-/// Python with `websockets`, if `cargo xtask test` has made it.
-fn python() -> Option<PathBuf> {
+/// Python with these packages, if `cargo xtask test` has made it.
+fn python(packages: &str) -> Option<PathBuf> {
     let python = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/python/bin/python"));
-    let found = Command::new(&python).args(["-c", "import websockets"]).stderr(Stdio::null()).status();
+    let found =
+        Command::new(&python).args(["-c", &format!("import {packages}")]).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
         return Some(python);
     }
     eprintln!(
-        "skipped: feeds from a server that is written in Python (no websockets; cargo xtask test makes it)"
+        "skipped: feeds from a server that is written in Python (no {packages}; cargo xtask test makes it)"
     );
     None
 }
@@ -46,7 +49,7 @@ fn python() -> Option<PathBuf> {
 /// connection that stays.
 #[test]
 fn a_server_written_in_python_is_read_to_the_last_trade() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("websockets") else { return };
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path(), "ca.pem");
     let certificate = folder.path().join("server.pem");
@@ -78,4 +81,42 @@ fn a_server_written_in_python_is_read_to_the_last_trade() {
     assert_eq!((daemon.count(Malformed), daemon.count(MissingTrades), daemon.count(Duplicates)), (0, 0, 0));
     assert!(!daemon.states(BTC).contains(&CandleState::Gap), "a close and a new connection lose nothing");
     assert!(daemon.log().contains("the server closed it with code 1001"), "{}", daemon.log());
+}
+
+/// Messages that `itchfeed` encodes, in packets of `moldudp`, on two lines of which each loses some: every trade arrives,
+/// once and in order.
+#[test]
+fn an_exchange_written_in_python_is_read_to_the_last_trade() {
+    const ROUNDS: u64 = 400;
+    let Some(python) = python("itch, moldudp") else { return };
+    let port = || UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = [port(), port()];
+    let text = format!(
+        "[[feed]]\nvenue = \"itch\"\nsymbols = [\"ACME\"]\nurl = \"mold://127.0.0.1:{}\"\n\
+         second_url = \"mold://127.0.0.1:{}\"\ndate = \"2026-11-24\"\n\
+         [[chart]]\nsource = \"itch:ACME\"\ntimeframe = \"1s\"\nsize = [320, 200]\n",
+        ports[0], ports[1]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let Some(daemon) = Daemon::start_in(&text, folder, &cache, &[]) else { return };
+    daemon.wait_for(Connects, 2);
+    let mut command = Command::new(python);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exchange.py"));
+    let exchange = command.args(ports.map(|port| port.to_string())).arg(ROUNDS.to_string());
+    assert!(exchange.status().unwrap().success());
+
+    daemon.wait_for(Trades, 2 * ROUNDS);
+    let bars = daemon.candles_of("itch:ACME/1s").bars;
+    assert_eq!(bars.iter().map(|bar| bar.trades).sum::<u64>(), 2 * ROUNDS);
+    assert_eq!(bars.iter().map(|bar| bar.volume).sum::<i128>(), i128::from(47 * ROUNDS));
+    assert!(bars.iter().all(|bar| bar.state != CandleState::Gap), "{bars:?}");
+    let ohlc = bars.last().unwrap().ohlc.unwrap();
+    assert_eq!(
+        (ohlc.high, ohlc.low),
+        (1_000_000, 1_000_000),
+        "of the last second only its first trades came"
+    );
+    assert_eq!((daemon.count(MessagesLost), daemon.count(Malformed)), (0, 0), "{}", daemon.log());
+    assert!(daemon.count(LineDuplicates) > ROUNDS && daemon.count(LineGaps) > ROUNDS);
 }
