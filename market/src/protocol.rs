@@ -148,10 +148,14 @@ pub trait Rest {
     fn read_instruments(&self, body: &[u8], symbols: &[String]) -> Result<Vec<Instrument>, RestError>;
 
     /// The request for a symbol's whole book. `None` where the stream brings it.
-    fn snapshot(&self, symbol: &str) -> Option<String>;
+    fn snapshot(&self, _symbol: &str) -> Option<String> {
+        None
+    }
 
     /// Reads the answer.
-    fn read_snapshot(&self, body: &[u8], instrument: &Instrument) -> Result<Snapshot, RestError>;
+    fn read_snapshot(&self, _body: &[u8], _instrument: &Instrument) -> Result<Snapshot, RestError> {
+        Err(RestError::Shape("this venue's books come on the stream: none is asked for".into()))
+    }
 
     /// The request for the trades that are missing, or as many of them as one answer holds: the first or the last of
     /// them, as the venue has it. `None` where the venue does not give past trades.

@@ -1,6 +1,6 @@
 //! Reading REST answers: what the venues' files share. This is the cold way: answers become trees, and errors texts.
 
-use crate::message::{MAX_TIME_MS, trade_fault};
+use crate::message::{Kline, MAX_TIME_MS, trade_fault};
 use crate::protocol::RestError;
 use crate::{Trade, decimal, time};
 pub(crate) use serde_json::Value;
@@ -82,6 +82,27 @@ pub(crate) fn digits_of_step(step: &str) -> Result<u8, RestError> {
     let value = decimal::parse(step.as_bytes(), most)
         .map_err(|reason| RestError::Number { text: step.to_owned(), reason })?;
     Ok(decimal::used_digits(value, most))
+}
+
+/// Trades in the order of their numbers: some venues tell the newest first.
+pub(crate) fn by_number(
+    trades: impl Iterator<Item = Result<Trade, RestError>>,
+) -> Result<Vec<Trade>, RestError> {
+    let mut trades = trades.collect::<Result<Vec<_>, _>>()?;
+    trades.sort_by_key(|trade| trade.first_id);
+    Ok(trades)
+}
+
+/// Candles in the order of time: some venues tell the newest first. That one may be open: it is never taken for closed.
+pub(crate) fn by_time(
+    klines: impl Iterator<Item = Result<Kline, RestError>>,
+) -> Result<Vec<Kline>, RestError> {
+    let mut klines = klines.collect::<Result<Vec<_>, _>>()?;
+    klines.sort_by_key(|kline| kline.open_ms);
+    if let Some(newest) = klines.last_mut() {
+        newest.closed = false;
+    }
+    Ok(klines)
 }
 
 /// The trade, unless its numbers make no sense.

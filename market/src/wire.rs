@@ -12,6 +12,16 @@ pub(crate) fn value(scanner: &mut Scanner<'_>) -> Result<Span, JsonError> {
     if scanner.peek() == Some(b'"') { scanner.string() } else { scanner.skip() }
 }
 
+/// Whether a frame is a list, as no known message is. One that is has been checked to be JSON.
+pub(crate) fn is_list(scanner: &mut Scanner<'_>) -> Result<bool, JsonError> {
+    let is_list = scanner.peek() == Some(b'[');
+    if is_list {
+        scanner.skip()?;
+        scanner.finish()?;
+    }
+    Ok(is_list)
+}
+
 /// Visits the members of an object with the place of each value. Returns the offset of the object's end.
 pub(crate) fn members<'a>(
     scanner: &mut Scanner<'a>,

@@ -1,3 +1,6 @@
+//! The planner against a venue of the tests' own: whatever pages come, and whatever fails, each missing trade is delivered
+//! once, and there is always a last delivery.
+
 use super::*;
 use market::protocol::{Decoder, Limits, Proof, Rest, Session, Snapshot};
 use market::{Kline, Side, Trade, Venue};

@@ -16,7 +16,7 @@ use crate::message::{
     trade_fault,
 };
 use crate::protocol::Decoder;
-use crate::wire::read_levels;
+use crate::wire::{self, read_levels};
 use crate::{InstrumentId, Instruments, MAX_SYMBOL_BYTES, Ohlc, Quote, Side, Timeframe, Trade};
 
 /// Changes of more levels than this are read the long way. The largest recorded one has 440.
@@ -65,9 +65,7 @@ pub fn decode<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<
 fn read_generally<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<'a>, DecodeError> {
     let mut fields = Fields::default();
     let mut scanner = Scanner::new(frame);
-    if scanner.peek() == Some(b'[') {
-        scanner.skip()?;
-        scanner.finish()?;
+    if wire::is_list(&mut scanner)? {
         return Ok(Message::Unknown);
     }
     read_fields(&mut scanner, &mut fields, Place::Outer)?;

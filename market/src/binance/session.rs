@@ -172,7 +172,7 @@ impl Rest for Binance {
                 taker: if maker_is_buyer { Side::Sell } else { Side::Buy },
             })
         };
-        rest::rows(&answer)?.iter().map(trade).collect()
+        rest::by_number(rest::rows(&answer)?.iter().map(trade))
     }
 
     fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize, _now_ms: i64) -> Option<String> {
@@ -201,12 +201,7 @@ impl Rest for Binance {
                 last_id: None,
             })
         };
-        let mut klines = rest::rows(&answer)?.iter().map(kline).collect::<Result<Vec<_>, RestError>>()?;
-        // The newest is the open one, unless nothing trades any more: it is never taken for closed.
-        if let Some(newest) = klines.last_mut() {
-            newest.closed = false;
-        }
-        Ok(klines)
+        rest::by_time(rest::rows(&answer)?.iter().map(kline))
     }
 }
 

@@ -52,9 +52,7 @@ struct Fields {
 /// Reads one frame.
 pub fn decode<'a>(frame: &'a [u8], instruments: &Instruments) -> Result<Message<'a>, DecodeError> {
     let mut scanner = Scanner::new(frame);
-    if scanner.peek() == Some(b'[') {
-        scanner.skip()?;
-        scanner.finish()?;
+    if wire::is_list(&mut scanner)? {
         return Ok(Message::Unknown);
     }
     let mut fields = Fields::default();

@@ -4,7 +4,7 @@
 
 use super::session::Coinbase;
 use crate::message::Kline;
-use crate::protocol::{Missing, Rest, RestError, Snapshot};
+use crate::protocol::{Missing, Rest, RestError};
 use crate::rest::{self, Value};
 use crate::{Instrument, Ohlc, Side, Timeframe, Trade, Venue};
 
@@ -37,14 +37,6 @@ impl Rest for Coinbase {
         Ok(found)
     }
 
-    fn snapshot(&self, _symbol: &str) -> Option<String> {
-        None
-    }
-
-    fn read_snapshot(&self, _body: &[u8], _instrument: &Instrument) -> Result<Snapshot, RestError> {
-        Err(RestError::Shape("Coinbase's books come on the stream: none is asked for".into()))
-    }
-
     /// The last of the missing trades: pages go backwards in time.
     fn trades(&self, symbol: &str, missing: &Missing) -> Option<String> {
         let limit = missing.to.saturating_sub(missing.from).saturating_add(1).min(TRADES_IN_ANSWER);
@@ -70,9 +62,7 @@ impl Rest for Coinbase {
                 },
             })
         };
-        let mut trades = rest::rows(&answer)?.iter().map(trade).collect::<Result<Vec<_>, _>>()?;
-        trades.sort_by_key(|trade| trade.first_id);
-        Ok(trades)
+        rest::by_number(rest::rows(&answer)?.iter().map(trade))
     }
 
     /// The newest 300 at most, whatever the limit: the venue takes none.
@@ -103,13 +93,7 @@ impl Rest for Coinbase {
                 last_id: None,
             })
         };
-        let mut klines = rest::rows(&answer)?.iter().map(kline).collect::<Result<Vec<_>, RestError>>()?;
-        klines.sort_by_key(|kline| kline.open_ms);
-        // The newest may be the open one: it is never taken for closed.
-        if let Some(newest) = klines.last_mut() {
-            newest.closed = false;
-        }
-        Ok(klines)
+        rest::by_time(rest::rows(&answer)?.iter().map(kline))
     }
 }
 

@@ -39,9 +39,7 @@ impl Decoder for CoinbaseAdvancedDecoder {
         take: &mut dyn FnMut(Message<'f>),
     ) -> Result<(), DecodeError> {
         let mut scanner = Scanner::new(frame);
-        if scanner.peek() == Some(b'[') {
-            scanner.skip()?;
-            scanner.finish()?;
+        if wire::is_list(&mut scanner)? {
             take(Message::Unknown);
             return Ok(());
         }

@@ -4,7 +4,7 @@
 
 use super::session::CoinbaseAdvanced;
 use crate::message::Kline;
-use crate::protocol::{Missing, Rest, RestError, Snapshot};
+use crate::protocol::{Missing, Rest, RestError};
 use crate::rest::{self, Value};
 use crate::{Instrument, Ohlc, Side, Timeframe, Trade, Venue};
 
@@ -44,14 +44,6 @@ impl Rest for CoinbaseAdvanced {
         Ok(found)
     }
 
-    fn snapshot(&self, _symbol: &str) -> Option<String> {
-        None
-    }
-
-    fn read_snapshot(&self, _body: &[u8], _instrument: &Instrument) -> Result<Snapshot, RestError> {
-        Err(RestError::Shape("Coinbase's books come on the stream: none is asked for".into()))
-    }
-
     /// The last of the missing trades: an answer holds the newest of its span. Spans are of whole seconds.
     fn trades(&self, symbol: &str, missing: &Missing) -> Option<String> {
         let start = missing.span_ms.start.div_euclid(1_000);
@@ -76,9 +68,7 @@ impl Rest for CoinbaseAdvanced {
                 },
             })
         };
-        let mut trades = rest::list(&answer, "trades")?.iter().map(trade).collect::<Result<Vec<_>, _>>()?;
-        trades.sort_by_key(|trade| trade.first_id);
-        Ok(trades)
+        rest::by_number(rest::list(&answer, "trades")?.iter().map(trade))
     }
 
     fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize, now_ms: i64) -> Option<String> {
@@ -125,14 +115,7 @@ impl Rest for CoinbaseAdvanced {
                 last_id: None,
             })
         };
-        let rows = rest::list(&answer, "candles")?;
-        let mut klines = rows.iter().map(kline).collect::<Result<Vec<_>, RestError>>()?;
-        klines.sort_by_key(|kline| kline.open_ms);
-        // The newest may be the open one: it is never taken for closed.
-        if let Some(newest) = klines.last_mut() {
-            newest.closed = false;
-        }
-        Ok(klines)
+        rest::by_time(rest::list(&answer, "candles")?.iter().map(kline))
     }
 }
 

@@ -7,7 +7,7 @@
 use super::reader::Reader;
 use crate::message::Kline;
 use crate::protocol::{
-    BookProof, Decoder, Limits, Missing, Proof, Protocol, Rest, RestError, Session, Snapshot, Subscription,
+    BookProof, Decoder, Limits, Missing, Proof, Protocol, Rest, RestError, Session, Subscription,
 };
 use crate::{Instrument, Timeframe, Trade};
 
@@ -78,14 +78,6 @@ impl Rest for Itch {
     }
 
     fn read_instruments(&self, _body: &[u8], _symbols: &[String]) -> Result<Vec<Instrument>, RestError> {
-        none()
-    }
-
-    fn snapshot(&self, _symbol: &str) -> Option<String> {
-        None
-    }
-
-    fn read_snapshot(&self, _body: &[u8], _instrument: &Instrument) -> Result<Snapshot, RestError> {
         none()
     }
 

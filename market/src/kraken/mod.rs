@@ -43,9 +43,7 @@ impl Decoder for KrakenDecoder {
         take: &mut dyn FnMut(Message<'f>),
     ) -> Result<(), DecodeError> {
         let mut scanner = Scanner::new(frame);
-        if scanner.peek() == Some(b'[') {
-            scanner.skip()?;
-            scanner.finish()?;
+        if wire::is_list(&mut scanner)? {
             take(Message::Unknown);
             return Ok(());
         }

@@ -4,7 +4,7 @@
 
 use super::session::{Kraken, minutes_of};
 use crate::message::Kline;
-use crate::protocol::{Missing, Rest, RestError, Snapshot};
+use crate::protocol::{Missing, Rest, RestError};
 use crate::rest::{self, Value};
 use crate::{Instrument, Ohlc, Side, Timeframe, Trade, Venue};
 
@@ -50,14 +50,6 @@ impl Rest for Kraken {
         Ok(found)
     }
 
-    fn snapshot(&self, _symbol: &str) -> Option<String> {
-        None
-    }
-
-    fn read_snapshot(&self, _body: &[u8], _instrument: &Instrument) -> Result<Snapshot, RestError> {
-        Err(RestError::Shape("Kraken's books come on the stream: none is asked for".into()))
-    }
-
     /// The first of the missing trades: `since` names the time before them.
     fn trades(&self, symbol: &str, missing: &Missing) -> Option<String> {
         let since_ns = missing.span_ms.start.checked_mul(1_000_000)?.checked_sub(1)?;
@@ -81,9 +73,7 @@ impl Rest for Kraken {
                 },
             })
         };
-        let mut trades = rows(&result(body)?)?.iter().map(trade).collect::<Result<Vec<_>, _>>()?;
-        trades.sort_by_key(|trade| trade.first_id);
-        Ok(trades)
+        rest::by_number(rows(&result(body)?)?.iter().map(trade))
     }
 
     fn klines(&self, symbol: &str, timeframe: Timeframe, limit: usize, now_ms: i64) -> Option<String> {
@@ -113,11 +103,7 @@ impl Rest for Kraken {
                 last_id: None,
             })
         };
-        let mut klines = rows(&result(body)?)?.iter().map(kline).collect::<Result<Vec<_>, RestError>>()?;
-        if let Some(newest) = klines.last_mut() {
-            newest.closed = false; // Kraken documents the last row as the one that is still open.
-        }
-        Ok(klines)
+        rest::by_time(rows(&result(body)?)?.iter().map(kline)) // Kraken documents the last row as still open.
     }
 }
 
