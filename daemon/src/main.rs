@@ -97,7 +97,7 @@ enum Command {
         #[arg(long, requires = "host")]
         json: bool,
     },
-    /// Runs the simulated venues as a server of its own: Binance, Kraken and Coinbase, one seeded market
+    /// Runs the simulated venues as a server of its own: Binance, Kraken, Coinbase and ITCH, from one seeded market
     #[command(after_long_help = faults_help())]
     Sim(Box<Simulate>),
 }
