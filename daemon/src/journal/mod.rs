@@ -1,0 +1,71 @@
+//! The tick journal's life in the daemon: the hot thread records what the engine takes in, another thread writes it.
+//!
+//! - `input` is what the engine takes in, as records and back: the same journal gives the same candles.
+//! - `thread` drives the writer over a ring of its own (`disk`); a cold worker prepares segments, packs those that are
+//!   closed and removes old ones (`files`).
+//! - `rebuild` makes an engine from what a run before has recorded.
+
+use crate::uring::{Bell, Ring};
+use journal::{Header, Kind, Stamp, Tap};
+use nix::time::{ClockId, clock_gettime};
+use shm::status::StatusWriter;
+use std::sync::Arc;
+
+/// The hot thread's end of the journal. It never waits: what finds no room is counted, and told in the journal.
+pub(crate) struct Recorder {
+    tap: Tap,
+    /// Wakes the journal thread.
+    bell: Arc<Bell>,
+    status: Arc<StatusWriter>,
+    /// When the message in hand was received, by both clocks: read once for all that came together.
+    stamp: Stamp,
+    /// Whether something was recorded that the journal thread may not know of.
+    has_news: bool,
+}
+
+impl Recorder {
+    pub(crate) fn new(tap: Tap, bell: Arc<Bell>, status: Arc<StatusWriter>) -> Self {
+        Self { tap, bell, status, stamp: Stamp::default(), has_news: false }
+    }
+
+    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece.
+    pub(crate) fn record(
+        &mut self,
+        kind: Kind,
+        feed: usize,
+        line: usize,
+        receive_ns: u64,
+        len: usize,
+        write: impl FnOnce(&mut dyn FnMut(&[u8])),
+    ) {
+        if self.stamp.mono_ns != receive_ns {
+            let age_ns = crate::now_ns().saturating_sub(receive_ns);
+            self.stamp = Stamp { real_ns: real_ns().saturating_sub(age_ns), mono_ns: receive_ns };
+        }
+        let (feed, line, stamp) = (feed as u16, line as u8, self.stamp);
+        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write);
+        self.has_news = true;
+    }
+
+    /// Which configuration all further records are of.
+    pub(crate) fn set_generation(&mut self, generation: u32) {
+        self.tap.set_generation(generation);
+    }
+
+    /// Tells the journal thread and readers of the status what was recorded since. Queues a wake-up at most, which
+    /// happens when the ring is entered next.
+    pub(crate) fn settle(&mut self, ring: &mut Ring) -> std::io::Result<()> {
+        if !std::mem::take(&mut self.has_news) {
+            return Ok(());
+        }
+        self.status.set_journal_accepted(self.tap.accepted(), self.tap.lost());
+        self.bell.ring_on(ring)
+    }
+}
+
+/// CLOCK_REALTIME in ns.
+pub(crate) fn real_ns() -> u64 {
+    // It exists on every Linux, and is past 1970.
+    clock_gettime(ClockId::CLOCK_REALTIME)
+        .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}

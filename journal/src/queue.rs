@@ -1,0 +1,321 @@
+//! From the hot thread to the journal thread: a bounded queue of records, which is also the spill while the disk is
+//! slow or full.
+//!
+//! What holds: [`Tap::push`] never waits, never allocates and never makes a system call. What finds no room is counted,
+//! and told by a [`Kind::Gap`] record as soon as there is room again, in its place among the others. A record is seen
+//! whole or not at all.
+
+use crate::block::u64_at;
+use crate::record::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, padded};
+use rtrb::{Consumer, Producer};
+
+/// How long the payload of a gap is.
+pub const LOST_BYTES: usize = 40;
+
+/// The hot thread's end.
+#[derive(Debug)]
+pub struct Tap {
+    queue: Producer<u8>,
+    accepted: u64,
+    lost: Lost,
+    total_lost: u64,
+    generation: u32,
+}
+
+/// The journal thread's end.
+#[derive(Debug)]
+pub struct Drain {
+    queue: Consumer<u8>,
+    front: Option<Front>,
+}
+
+/// The record in hand: how much of its payload is still in the queue, and how many zeros behind it.
+#[derive(Debug)]
+struct Front {
+    header: Header,
+    left: usize,
+    padding: usize,
+}
+
+/// Records that found no room: the payload of a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lost {
+    /// How many.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Whose they were: bit n for feed n; the highest for all from 63 on.
+    pub feeds: u64,
+    /// When the first was received, CLOCK_REALTIME in ns.
+    pub from_ns: u64,
+    /// When the last was received.
+    pub until_ns: u64,
+}
+
+/// A queue of so many bytes. All of it is touched, so that no page of it is missing later.
+pub fn queue(bytes: usize, generation: u32) -> (Tap, Drain) {
+    let (mut queue, mut drain) = rtrb::RingBuffer::<u8>::new(bytes.max(padded(LOST_BYTES)));
+    if let Ok(chunk) = queue.write_chunk(queue.buffer().capacity()) {
+        chunk.commit_all(); // Filled with zeros when it was made.
+    }
+    if let Ok(chunk) = drain.read_chunk(drain.slots()) {
+        chunk.commit_all();
+    }
+    let tap = Tap { queue, accepted: 0, lost: Lost::default(), total_lost: 0, generation };
+    (tap, Drain { queue: drain, front: None })
+}
+
+impl Tap {
+    /// Takes a record in, whose payload of `len` bytes `write` puts, piece by piece. False if there is no room.
+    /// `header.generation` and `header.flags` are filled in here.
+    pub fn push(&mut self, header: Header, len: usize, write: impl FnOnce(&mut dyn FnMut(&[u8]))) -> bool {
+        let header = Header { generation: self.generation, flags: 0, ..header };
+        let gap_bytes = if self.lost.records > 0 { padded(LOST_BYTES) } else { 0 };
+        if len > MAX_PAYLOAD_BYTES || !self.has_room(gap_bytes + padded(len)) {
+            self.lose(&header, len);
+            return false;
+        }
+        if gap_bytes > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            let header = Header { kind: Kind::Gap, line: 0, feed: 0, ..header };
+            self.put(header, LOST_BYTES, |put| put(&lost.encode()));
+        }
+        self.put(header, len, write);
+        true
+    }
+
+    /// How many records were accepted: each has its sequence, counted from the run's first.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// How many records were lost since they found no room.
+    pub fn lost(&self) -> u64 {
+        self.total_lost
+    }
+
+    /// Which configuration all further records are of.
+    pub fn set_generation(&mut self, generation: u32) {
+        self.generation = generation;
+    }
+
+    /// How many bytes wait.
+    pub fn waiting_bytes(&self) -> usize {
+        self.queue.buffer().capacity() - self.queue.slots()
+    }
+
+    /// How many bytes may wait.
+    pub fn capacity_bytes(&self) -> usize {
+        self.queue.buffer().capacity()
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.queue.cached_slots() >= bytes || self.queue.slots() >= bytes
+    }
+
+    fn put(&mut self, header: Header, len: usize, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
+        let queue = &mut self.queue;
+        let mut left = padded(len);
+        let mut put = |bytes: &[u8]| {
+            let bytes = &bytes[..bytes.len().min(left)];
+            left -= bytes.len();
+            let _ = queue.push_partial_slice(bytes); // There is room: it was looked for.
+        };
+        put(&header.encode(len));
+        write(&mut put);
+        // Padding, and whatever the caller has promised and not put.
+        while left > 0 {
+            let zeros = left.min(HEADER_BYTES);
+            left -= zeros;
+            let _ = queue.push_partial_slice(&[0; HEADER_BYTES][..zeros]);
+        }
+        self.accepted += 1;
+    }
+
+    fn lose(&mut self, header: &Header, len: usize) {
+        let (lost, real_ns) = (&mut self.lost, header.stamp.real_ns);
+        if lost.records == 0 {
+            lost.from_ns = real_ns;
+        }
+        lost.records += 1;
+        lost.bytes += len as u64;
+        lost.feeds |= 1 << header.feed.min(63);
+        lost.until_ns = real_ns;
+        self.total_lost += 1;
+    }
+}
+
+impl Drain {
+    /// The record in hand, or the next one: its header, and how much of its payload is not taken yet.
+    pub fn front(&mut self) -> Option<(Header, usize)> {
+        if self.front.is_none() {
+            let mut bytes = [0; HEADER_BYTES];
+            {
+                let chunk = self.queue.read_chunk(HEADER_BYTES).ok()?;
+                let (first, second) = chunk.as_slices();
+                bytes[..first.len()].copy_from_slice(first);
+                bytes[first.len()..].copy_from_slice(second);
+            }
+            // The other end encodes known kinds only.
+            let (header, len) = Header::decode(&bytes)?;
+            if self.queue.slots() < padded(len) {
+                return None; // The rest is being put.
+            }
+            self.skip(HEADER_BYTES);
+            self.front = Some(Front { header, left: len, padding: len.next_multiple_of(8) - len });
+        }
+        self.front.as_ref().map(|front| (front.header, front.left))
+    }
+
+    /// Takes the next bytes of the payload in hand: as many as `out` has, which is at most what [`Drain::front`] told.
+    pub fn take(&mut self, out: &mut [u8]) {
+        if let Some(front) = &mut self.front {
+            let bytes = out.len().min(front.left);
+            let _ = self.queue.pop_partial_slice(&mut out[..bytes]);
+            front.left -= bytes;
+        }
+    }
+
+    /// Lets go of the record in hand, taken or not: the next one is the front then.
+    pub fn pass(&mut self) {
+        if let Some(front) = self.front.take() {
+            self.skip(front.left + front.padding);
+        }
+    }
+
+    /// Whether no record waits.
+    pub fn is_empty(&self) -> bool {
+        self.front.is_none() && self.queue.slots() < HEADER_BYTES
+    }
+
+    /// Whether the other end is gone. What it has left can still be taken.
+    pub fn is_abandoned(&self) -> bool {
+        self.queue.is_abandoned()
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        if let Ok(chunk) = self.queue.read_chunk(bytes) {
+            chunk.commit_all();
+        }
+    }
+}
+
+impl Lost {
+    fn encode(&self) -> [u8; LOST_BYTES] {
+        let mut bytes = [0; LOST_BYTES];
+        let words = [self.records, self.bytes, self.feeds, self.from_ns, self.until_ns];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads the payload of a gap.
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let word = |place: usize| (payload.len() == LOST_BYTES).then(|| u64_at(payload, place * 8));
+        Some(Self {
+            records: word(0)?,
+            bytes: word(1)?,
+            feeds: word(2)?,
+            from_ns: word(3)?,
+            until_ns: word(4)?,
+        })
+    }
+
+    /// Whether records of this feed are among them, or may be.
+    pub fn concerns(&self, feed: usize) -> bool {
+        self.feeds >> feed.min(63) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stamp;
+    use proptest::prelude::*;
+
+    fn header(feed: u16) -> Header {
+        let stamp = Stamp { real_ns: 100 + u64::from(feed), mono_ns: 7 };
+        Header { kind: Kind::Frame, flags: 0, line: 1, feed, generation: 0, stamp }
+    }
+
+    fn push(tap: &mut Tap, feed: u16, payload: &[u8]) -> bool {
+        tap.push(header(feed), payload.len(), |put| payload.chunks(5).for_each(put))
+    }
+
+    fn pop(drain: &mut Drain) -> Option<(Header, Vec<u8>)> {
+        let (header, len) = drain.front()?;
+        let mut payload = vec![0; len];
+        let half = len / 2;
+        drain.take(&mut payload[..half]);
+        assert_eq!(drain.front().unwrap().1, len - half);
+        drain.take(&mut payload[half..]);
+        drain.pass();
+        Some((header, payload))
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told_in_its_place() {
+        let (mut tap, mut drain) = queue(256, 3);
+        assert!(push(&mut tap, 0, &[1; 100]));
+        assert!(!push(&mut tap, 2, &[2; 200]));
+        assert!(!push(&mut tap, 70, &[3; 200]));
+        assert_eq!((tap.accepted(), tap.lost()), (1, 2));
+        assert_eq!(pop(&mut drain).unwrap().1, [1; 100]);
+        assert!(push(&mut tap, 1, &[4; 8]));
+        let (gap, payload) = pop(&mut drain).unwrap();
+        assert_eq!((gap.kind, gap.generation), (Kind::Gap, 3));
+        let lost = Lost { records: 2, bytes: 400, feeds: 1 << 63 | 1 << 2, from_ns: 102, until_ns: 170 };
+        assert_eq!(Lost::decode(&payload), Some(lost));
+        assert!(lost.concerns(2) && lost.concerns(90) && !lost.concerns(1));
+        assert_eq!(pop(&mut drain).unwrap().1, [4; 8]);
+        assert_eq!(tap.accepted(), 3);
+        assert!(pop(&mut drain).is_none() && drain.is_empty());
+    }
+
+    #[test]
+    fn a_promise_that_is_not_kept_is_zeros() {
+        let (mut tap, mut drain) = queue(256, 1);
+        assert!(tap.push(header(0), 50, |put| put(b"short")));
+        assert!(tap.push(header(1), 3, |put| put(b"far too long")));
+        let mut payload = [0; 50];
+        payload[..5].copy_from_slice(b"short");
+        assert_eq!(pop(&mut drain).unwrap().1, payload);
+        assert!(tap.push(header(2), 1, |put| put(b"x")));
+        assert_eq!(pop(&mut drain).unwrap().0.feed, 1);
+        assert_eq!(pop(&mut drain).unwrap(), (Header { generation: 1, ..header(2) }, b"x".to_vec()));
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_out_as_they_went_in(
+            sizes in prop::collection::vec((0..300usize, any::<bool>()), 1..200),
+        ) {
+            let (mut tap, mut drain) = queue(1_000, 1);
+            let (mut expected, mut got, mut lost) = (Vec::new(), Vec::new(), 0);
+            let mut take = |drain: &mut Drain| {
+                while let Some((header, payload)) = pop(drain) {
+                    match header.kind {
+                        Kind::Gap => lost += Lost::decode(&payload).unwrap().records,
+                        _ => got.push((header.feed, payload)),
+                    }
+                }
+            };
+            for (place, (size, drains)) in sizes.iter().enumerate() {
+                let payload = vec![place as u8; *size];
+                if push(&mut tap, place as u16, &payload) {
+                    expected.push((place as u16, payload));
+                }
+                if *drains {
+                    take(&mut drain);
+                }
+            }
+            take(&mut drain);
+            prop_assert!(push(&mut tap, 0, b""));
+            take(&mut drain);
+            expected.push((0, Vec::new()));
+            prop_assert_eq!(got, expected);
+            prop_assert_eq!(lost, tap.lost());
+        }
+    }
+}
