@@ -74,6 +74,7 @@ pub(super) struct Preamble {
     pub(super) sequence: u64,
     /// How much of that has been put, this block included.
     pub(super) put: usize,
+    pub(super) is_last: bool,
 }
 
 /// A segment of class async that is complete, but not flushed.
