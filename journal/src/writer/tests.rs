@@ -284,10 +284,9 @@ fn nothing_becomes_durable_in_a_poisoned_segment() {
 #[test]
 fn segments_that_fail_in_a_row_are_begun_ever_more_slowly() {
     let mut bench = bench(Durability::Group);
-    bench.frames(1, FULL);
+    bench.push(Kind::Frame, FULL);
     let mut waits = Vec::new();
     for number in 2..9 {
-        bench.writer.give_segment(number, [2; 16]);
         let mut ops = bench.ops();
         if ops.is_empty() {
             let due_ns = bench.writer.due_ns().unwrap();
@@ -295,7 +294,11 @@ fn segments_that_fail_in_a_row_are_begun_ever_more_slowly() {
             ops = bench.ops_after(due_ns - bench.now_ns);
         }
         bench.tell(write(&ops[0]).0, Err(ENOSPC));
-        assert!(matches!(bench.writer.next_op(&mut bench.memory, bench.now_ns), Some(Op::Close { .. })));
+        if let Flush::Linked(flush) = write(&ops[0]).3 {
+            bench.tell(flush, Err(ECANCELED));
+        }
+        assert!(matches!(bench.ops()[..], [Op::Close { .. }]));
+        bench.writer.give_segment(number, [2; 16]);
     }
     assert_eq!(waits, [100, 200, 400, 800, 1_000]);
     assert_eq!(bench.writer.condition().write_failures, 7);
@@ -324,8 +327,8 @@ fn a_header_is_never_split() {
     for left in (0..200).step_by(8) {
         let mut bench = bench(Durability::Async);
         bench.push(Kind::Frame, FULL - left);
-        bench.frames(1, 500);
-        let ops = bench.ops_after(5 * MS);
+        let mut ops = bench.frames(1, 500);
+        ops.extend(bench.ops_after(5 * MS));
         let sizes: Vec<usize> = ops.iter().map(|op| bench.block(op).1.len()).collect();
         let whole = 2 * record::HEADER_BYTES + FULL - left + 504;
         let is_split = left >= 96;
@@ -455,27 +458,21 @@ fn it_ends_even_if_no_segment_comes_or_all_fail() {
     assert!(bench.writer.is_finished(), "nothing was taken in");
 
     bench = self::bench(Durability::Group);
-    let ops = bench.frames(1, FULL);
+    bench.push(Kind::Frame, 1);
+    bench.writer.fill(&mut bench.drain, &mut bench.memory, 0);
     bench.writer.finish();
-    bench.tell(write(&ops[0]).0, Err(EIO));
-    for number in 2.. {
-        for op in bench.ops_after(2_000 * MS) {
-            if let Op::Write { id, .. } = op {
-                bench.tell(id, Err(EIO));
-            }
-        }
-        if !bench.writer.wants_segment() && bench.writer.is_finished() {
-            assert_eq!(number, 5);
-            break;
-        }
-        if number == 3 {
-            assert!(bench.writer.is_finished(), "no segment is there");
-        }
-        if bench.writer.wants_segment() {
-            bench.writer.give_segment(number, [2; 16]);
-        }
+    let mut ops = bench.ops();
+    for number in 2..5 {
+        assert!(!bench.writer.is_finished());
+        let (id, flush) = linked(&ops[0]);
+        bench.tell(id, Err(EIO));
+        bench.tell(flush, Err(ECANCELED));
+        assert_eq!((bench.ops().len(), bench.writer.is_finished()), (1, true), "no segment is there");
+        assert_eq!(bench.writer.wants_segment(), number < 4);
+        bench.writer.give_segment(number, [2; 16]);
+        ops = bench.ops_after(1_000 * MS);
     }
-    assert_eq!(bench.marks(), (0, 0));
+    assert_eq!((ops, bench.writer.is_finished(), bench.marks()), (vec![], true, (0, 0)));
 }
 
 #[test]
