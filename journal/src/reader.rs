@@ -130,6 +130,8 @@ pub(crate) struct Tail {
     pub(crate) end: Option<(usize, u64)>,
     /// Its CRC.
     pub(crate) crc: u32,
+    /// Whether what is behind it was durable.
+    pub(crate) is_damaged: bool,
 }
 
 /// What was read.

@@ -313,6 +313,7 @@ impl Reader<'_> {
         if found.is_proven {
             let ((segment, offset), until) = (found.bad.unwrap_or(here), next.max(found.durable));
             self.next = Some(until);
+            self.tail.is_damaged = true;
             self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
         } else if bytes > 0 {
             let (segment, offset) = here;
