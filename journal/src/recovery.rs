@@ -32,15 +32,19 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
     }
     let begin = first_in_question(&mut segments)?;
     let mut reader = Reader::at(segments, begin);
-    let mut missing = Vec::new();
+    let (mut missing, mut last_corrupt) = (Vec::new(), None);
     while let Some(item) = reader.next()? {
-        if let Item::Missing(found) = item
-            && missing.len() < TOLD_AT_MOST
-        {
+        let Item::Missing(found) = item else { continue };
+        if found.why == Why::Corrupt {
+            last_corrupt = Some(found.records.start);
+        }
+        if missing.len() < TOLD_AT_MOST {
             missing.push(found);
         }
     }
-    let (segments, tail, next) = reader.into_tail();
+    let (segments, mut tail, next) = reader.into_tail();
+    // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
+    tail.is_damaged |= last_corrupt.is_some_and(|first| tail.durable <= first);
     let (next_segment, has_changed) = mend(store, &segments.list, begin, &tail)?;
     // What was cut before is not cut again.
     missing.retain(|missing| missing.why == Why::Corrupt || has_changed);
@@ -66,7 +70,7 @@ fn first_in_question(segments: &mut Segments<'_>) -> Result<usize, ReadError> {
 /// the next segment, and whether anything was there to be cut. The first step makes durable what the position counts.
 fn mend(store: &dyn Store, list: &[Segment], begin: usize, tail: &Tail) -> Result<(u64, bool), ReadError> {
     let (last, end) = tail.end.map_or((None, 0), |(place, end)| (Some(place), end));
-    // What was durable, and is damaged, is left to whoever can make something of it.
+    // What was durable and is damaged is left to whoever can make something of it, and so is what proves that.
     let is_kept =
         |place: usize| tail.is_damaged || list[place].is_packed || last.is_some_and(|last| place <= last);
     let (mut next_segment, mut has_changed) = (0, false);

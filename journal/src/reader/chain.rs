@@ -74,6 +74,7 @@ impl Reader<'_> {
                 cursor.pass(&header);
                 self.tail.end = Some((self.place, cursor.offset));
                 self.tail.crc = header.crc;
+                self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
                 self.follow(&header);
                 Ok(())
