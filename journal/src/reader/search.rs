@@ -139,8 +139,9 @@ fn search_segment(
         identity = Some(header.segment);
         found.durable = found.durable.max(header.durable);
         found.is_proven |= lost.is_below(found.durable);
-        if found.resume.is_none() && lost.admits(&header, limit) {
-            let follows = lost.is_followed_by(&header);
+        // One that follows counts up to where a later one follows it, even if both begin with the same sequence.
+        let follows = lost.is_followed_by(&header);
+        if found.resume.is_none() && (follows || lost.admits(&header, limit)) {
             found.resume = Some(Resume { place, offset, header, follows });
         }
         offset += header.block_bytes() as u64;
