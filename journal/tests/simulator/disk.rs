@@ -6,6 +6,7 @@ use journal::{Segment, Source, Store};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 /// The unit in which a disk writes, and loses.
 pub const SECTOR: usize = 512;
@@ -13,7 +14,8 @@ pub const SECTOR: usize = 512;
 /// One segment.
 #[derive(Debug, Clone)]
 pub struct File {
-    cache: Vec<u8>,
+    /// Shared with those who read it.
+    cache: Rc<Vec<u8>>,
     medium: Vec<u8>,
     /// Which write is in a sector and not flushed. 0 for none.
     unflushed: Vec<u64>,
@@ -34,7 +36,7 @@ impl File {
     fn new(bytes: usize) -> Self {
         let sectors = bytes / SECTOR;
         Self {
-            cache: vec![0; bytes],
+            cache: Rc::new(vec![0; bytes]),
             medium: vec![0; bytes],
             unflushed: vec![0; sectors],
             doomed: vec![false; sectors],
@@ -48,7 +50,7 @@ impl File {
 
     /// Puts a sector into the cache.
     pub fn put(&mut self, sector: usize, bytes: &[u8], write: u64) {
-        self.cache[sector * SECTOR..][..SECTOR].copy_from_slice(bytes);
+        Rc::make_mut(&mut self.cache)[sector * SECTOR..][..SECTOR].copy_from_slice(bytes);
         self.unflushed[sector] = write;
         self.doomed[sector] = false;
     }
@@ -75,9 +77,8 @@ impl File {
     }
 
     fn truncate(&mut self, len: usize) {
-        for bytes in [&mut self.cache, &mut self.medium] {
-            bytes.truncate(len);
-        }
+        Rc::make_mut(&mut self.cache).truncate(len);
+        self.medium.truncate(len);
         self.unflushed.truncate(len.div_ceil(SECTOR));
         self.doomed.truncate(len.div_ceil(SECTOR));
     }
@@ -118,13 +119,16 @@ impl Disk {
     pub fn cut_power(&self, dice: &mut Dice, loss: Loss) {
         for file in self.files.borrow_mut().values_mut() {
             for sector in 0..file.unflushed.len() {
+                if file.unflushed[sector] == 0 {
+                    continue;
+                }
                 let is_lost = match loss {
                     Loss::All => true,
                     Loss::Some(in_thousand) => file.doomed[sector] || dice.hits(in_thousand),
                 };
                 let place = sector * SECTOR..((sector + 1) * SECTOR).min(file.cache.len());
-                if file.unflushed[sector] != 0 && is_lost {
-                    file.cache[place.clone()].copy_from_slice(&file.medium[place]);
+                if is_lost {
+                    Rc::make_mut(&mut file.cache)[place.clone()].copy_from_slice(&file.medium[place]);
                 } else {
                     file.medium[place.clone()].copy_from_slice(&file.cache[place]);
                 }
@@ -156,7 +160,7 @@ impl Store for Disk {
     }
 
     fn open(&self, segment: &Segment) -> io::Result<Box<dyn Source>> {
-        let cache = self.with(segment.number, |file| file.cache.clone());
+        let cache = self.with(segment.number, |file| Rc::clone(&file.cache));
         Ok(Box::new(Bytes(cache.ok_or(io::ErrorKind::NotFound)?)))
     }
 
@@ -180,7 +184,7 @@ impl Store for Disk {
     }
 }
 
-struct Bytes(Vec<u8>);
+struct Bytes(Rc<Vec<u8>>);
 
 impl Source for Bytes {
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
