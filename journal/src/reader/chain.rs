@@ -300,6 +300,7 @@ impl Reader<'_> {
         while self.place < resume.place {
             self.pass_segment();
         }
+        self.next.get_or_insert(until);
         self.limit = self.segments.limit(self.place)?;
         (self.expected, self.chain) = (header.first, Some(header.previous_crc));
         self.open(self.place, resume.offset, header.segment, header.index)

@@ -87,6 +87,10 @@ impl Lost {
     }
 
     fn is_followed_by(&self, header: &BlockHeader) -> bool {
+        if self.next.is_none() && self.chain.is_none() {
+            // The very first block there can be: what is before it was poisoned, and holds nothing that counts.
+            return header.index == 0 && header.first == 0 && header.previous_crc == 0;
+        }
         let begins = header.first == self.expected || Some(header.first) == self.next;
         header.index == 0 && self.next.is_some() && begins && self.chains.contains(&Some(header.previous_crc))
     }
