@@ -87,7 +87,7 @@ impl Lost {
     }
 
     fn is_followed_by(&self, header: &BlockHeader) -> bool {
-        if self.next.is_none() && self.chain.is_none() {
+        if self.next.is_none() && self.chains == [None; 2] {
             // The very first block there can be: what is before it was poisoned, and holds nothing that counts.
             return header.index == 0 && header.first == 0 && header.previous_crc == 0;
         }
