@@ -29,7 +29,7 @@ pub(crate) type Proven = (BlockHeader, Range<usize>);
 
 impl Window {
     pub(crate) fn new(source: Box<dyn Source>) -> Self {
-        Self { source, bytes: vec![0; CAPACITY_BYTES], base: 0, len: 0, chunk: FIRST_CHUNK_BYTES }
+        Self { source, bytes: Vec::new(), base: 0, len: 0, chunk: FIRST_CHUNK_BYTES }
     }
 
     /// How long the segment is, unpacked.
@@ -90,7 +90,11 @@ impl Window {
         self.chunk = if goes_on { CHUNK_BYTES.min(self.chunk * 2) } else { FIRST_CHUNK_BYTES };
         self.bytes.copy_within(self.len - kept..self.len, 0);
         (self.base, self.len) = (offset, kept);
-        self.fill(CAPACITY_BYTES.min(kept + self.chunk).max(want))?;
+        let until = CAPACITY_BYTES.min(kept + self.chunk).max(want);
+        if self.bytes.len() < until {
+            self.bytes.resize(until, 0);
+        }
+        self.fill(until)?;
         Ok((0, self.len))
     }
 
