@@ -39,8 +39,12 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
     }
     // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
     let mut tail = end.tail;
-    tail.is_damaged |= end.last_corrupt.is_some_and(|first| tail.durable <= first);
-    let (next_segment, has_changed) = mend(store, &end.segments.list, begin, &tail)?;
+    let mut witness = None;
+    if let Some(first) = end.last_corrupt.filter(|first| tail.durable <= *first && !tail.is_damaged) {
+        witness = find_witness(&mut end.segments, &tail, first)?;
+        tail.is_damaged = witness.is_none();
+    }
+    let (next_segment, has_changed) = mend(store, &end.segments.list, begin, &tail, witness)?;
     let mut missing = end.missing;
     // What was cut before is not cut again.
     missing.retain(|missing| missing.why == Why::Corrupt || has_changed);
@@ -91,13 +95,45 @@ fn first_in_question(segments: &mut Segments<'_>, said: Option<(usize, u64)>) ->
     Ok(0)
 }
 
+/// A segment behind the tail that proves that more than `first` was durable by a first block which holds no record, so
+/// that it can do no harm; and how long that block is.
+fn find_witness(
+    segments: &mut Segments<'_>,
+    tail: &Tail,
+    first: u64,
+) -> Result<Option<(usize, u64)>, ReadError> {
+    let Some((last, _)) = tail.end else { return Ok(None) };
+    for place in last + 1..segments.list.len() {
+        let is_packed = segments.list[place].is_packed;
+        if let Some(head) = segments.head(place)?
+            && !is_packed
+            && !head.has_records
+            && head.durable > first
+        {
+            return Ok(Some((place, head.bytes)));
+        }
+    }
+    Ok(None)
+}
+
 /// Makes durable what is read of the segments from `begin` on, and removes what is behind that. Returns the number of
 /// the next segment, and whether anything was there to be cut. The first step makes durable what the position counts.
-fn mend(store: &dyn Store, list: &[Segment], begin: usize, tail: &Tail) -> Result<(u64, bool), ReadError> {
-    let (last, end) = tail.end.map_or((None, 0), |(place, end)| (Some(place), end));
+fn mend(
+    store: &dyn Store,
+    list: &[Segment],
+    begin: usize,
+    tail: &Tail,
+    witness: Option<(usize, u64)>,
+) -> Result<(u64, bool), ReadError> {
+    let (last, _) = tail.end.map_or((None, 0), |(place, end)| (Some(place), end));
+    let is_witness = |place: usize| witness.is_some_and(|(witness, _)| witness == place);
     // What was durable and is damaged is left to whoever can make something of it, and so is what proves that.
-    let is_kept =
-        |place: usize| tail.is_damaged || list[place].is_packed || last.is_some_and(|last| place <= last);
+    let is_kept = |place: usize| {
+        tail.is_damaged
+            || list[place].is_packed
+            || is_witness(place)
+            || last.is_some_and(|last| place <= last)
+    };
     let (mut next_segment, mut has_changed) = (0, false);
     for (place, segment) in list.iter().enumerate() {
         let failed = |source| ReadError::Io { segment: segment.number, source };
@@ -113,7 +149,13 @@ fn mend(store: &dyn Store, list: &[Segment], begin: usize, tail: &Tail) -> Resul
         if !is_kept(place) {
             store.remove(segment).map_err(failed)?;
             has_changed = true;
-        } else if Some(place) == last && !segment.is_packed && !tail.is_damaged && segment.bytes > end {
+            continue;
+        }
+        let ends = [tail.end, witness].into_iter().flatten().find(|(at, _)| *at == place);
+        if let Some((_, end)) = ends.filter(|(_, end)| segment.bytes > *end)
+            && !segment.is_packed
+            && !tail.is_damaged
+        {
             store.cut(segment, end).map_err(failed)?;
             has_changed = true;
         }

@@ -40,3 +40,48 @@ pub fn to_remove(held: &[Held], limits: Limits, now_ns: u64) -> Vec<u64> {
     }
     removed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(times: &[Option<u64>]) -> Vec<Held> {
+        let segment = |(place, newest_ns): (usize, &Option<u64>)| Held {
+            number: place as u64 * 2,
+            bytes: 100,
+            newest_ns: *newest_ns,
+        };
+        let mut held: Vec<_> = times.iter().enumerate().map(segment).collect();
+        held.reverse(); // In whatever order they come.
+        held
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_newest_never() {
+        let all = held(&[Some(10), Some(20), Some(30), Some(40)]);
+        let limits = |max_age_ns, max_bytes| Limits { max_age_ns, max_bytes };
+        for (limits, expected) in [
+            (limits(None, None), &[][..]),
+            (limits(Some(70), None), &[0, 2]),
+            (limits(Some(80), None), &[0]),
+            (limits(Some(0), None), &[0, 2, 4]),
+            (limits(None, Some(400)), &[]),
+            (limits(None, Some(399)), &[0]),
+            (limits(None, Some(200)), &[0, 2]),
+            (limits(None, Some(0)), &[0, 2, 4]),
+            (limits(Some(80), Some(250)), &[0, 2]),
+        ] {
+            assert_eq!(to_remove(&all, limits, 100), expected, "{limits:?}");
+        }
+        assert_eq!(to_remove(&[], limits(Some(0), Some(0)), 100), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_behind_one_that_stays_stays() {
+        let limits = Limits { max_age_ns: Some(50), max_bytes: None };
+        assert_eq!(to_remove(&held(&[Some(1), Some(90), Some(2), Some(3)]), limits, 100), [0]);
+        assert_eq!(to_remove(&held(&[Some(1), None, Some(2), Some(3)]), limits, 100), [0]);
+        // A clock that was set back makes nothing old.
+        assert_eq!(to_remove(&held(&[Some(500), Some(90)]), limits, 100), [0; 0]);
+    }
+}

@@ -323,8 +323,9 @@ impl Reader<'_> {
             self.next = Some(until);
             self.tail.is_damaged = true;
             self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
-        } else if bytes > 0 {
-            let (segment, offset) = here;
+        }
+        if bytes > 0 && !found.is_packed_bad {
+            let ((segment, offset), next) = (here, self.next.unwrap_or(0));
             self.tell(Missing { records: next..next, segment, offset, why: Why::Torn { bytes } });
         }
     }

@@ -16,6 +16,9 @@ pub(crate) struct Head {
     pub(crate) first: u64,
     pub(crate) durable: u64,
     pub(crate) previous_crc: u32,
+    /// How long the block is, and whether a record begins or goes on in it that is not repeated.
+    pub(crate) bytes: u64,
+    pub(crate) has_records: bool,
 }
 
 /// Below which sequence a segment counts, and which later one says so, if one does.
@@ -73,12 +76,14 @@ impl<'s> Segments<'s> {
             window.block(0).map_err(|source| ReadError::Io { segment: number, source })?;
         let Ok((block, payload)) = block else { return Ok(None) };
         let is_first = block.number == number && block.index == 0;
-        let is_sound = is_first && parts::survey(window.bytes(), &block, &payload).is_some();
-        Ok(is_sound.then_some(Head {
+        let survey = parts::survey(window.bytes(), &block, &payload).filter(|_| is_first);
+        Ok(survey.map(|survey| Head {
             identity: block.segment,
             first: block.first,
             durable: block.durable,
             previous_crc: block.previous_crc,
+            bytes: block.block_bytes() as u64,
+            has_records: block.count > 0 || survey.continues,
         }))
     }
 

@@ -1,7 +1,8 @@
 //! What comes behind a place where no block is that goes on: the next block that counts, or the torn end.
 //!
 //! What holds: what lies between is called corrupt only if something proves that it was durable: a later block says so,
-//! or it is in a packed segment, since only whole ones are packed.
+//! or it is in a packed segment, since only whole ones are packed. Reading goes on behind it only if all of it was
+//! durable; else what is there is of a torn tail.
 
 use crate::block::{BlockHeader, PAGE_BYTES};
 use crate::reader::heads::Segments;
@@ -63,7 +64,10 @@ pub(crate) fn search(segments: &mut Segments<'_>, lost: &Lost) -> Result<Found, 
         }
         search_segment(segments, lost, place, &mut found)?;
     }
-    if !found.is_proven && found.resume.is_some_and(|resume| !resume.follows) {
+    if !found.is_settled() {
+        // Where only a part of what is missing was durable, and all behind it is of the tail, nothing would prove it
+        // any more once the tail is cut: it is of the tail too.
+        found.is_proven = found.is_packed_bad || found.is_proven && found.resume.is_none();
         found.resume = None;
     }
     Ok(found)
@@ -71,7 +75,10 @@ pub(crate) fn search(segments: &mut Segments<'_>, lost: &Lost) -> Result<Found, 
 
 impl Found {
     fn is_settled(&self) -> bool {
-        self.resume.is_some_and(|resume| resume.follows || self.is_proven)
+        let is_durable = |resume: Resume| self.durable >= resume.header.first;
+        self.resume.is_some_and(|resume| {
+            resume.follows || self.is_packed_bad || self.is_proven && is_durable(resume)
+        })
     }
 }
 
@@ -139,8 +146,8 @@ fn search_segment(
         identity = Some(header.segment);
         found.durable = found.durable.max(header.durable);
         found.is_proven |= lost.is_below(found.durable);
-        // One that follows counts up to where a later one follows it, even if both begin with the same sequence.
-        let follows = lost.is_followed_by(&header);
+        // A record that has begun may end in a segment of which no record counts that begins there.
+        let follows = lost.is_followed_by(&header) && lost.next.is_none_or(|next| next < limit);
         if found.resume.is_none() && (follows || lost.admits(&header, limit)) {
             found.resume = Some(Resume { place, offset, header, follows });
         }
