@@ -109,8 +109,8 @@ pub struct Reader<'s> {
     expected: u64,
     /// CRC of the last block. None where it is not known.
     chain: Option<u32>,
-    /// The same of the last block that counts, where the chain was followed through some that do not.
-    spare_chain: Option<u32>,
+    /// The same of the last block that counts, and of those behind it that do not, where the chain may go on from any.
+    spare_chains: Vec<u32>,
     /// The highest sequence that a block has said to be durable.
     durable: u64,
     block: Option<InBlock>,
@@ -171,7 +171,7 @@ impl<'s> Reader<'s> {
             next: None,
             expected: 0,
             chain: None,
-            spare_chain: None,
+            spare_chains: Vec::new(),
             durable: 0,
             block: None,
             joined: Joined::default(),

@@ -11,6 +11,9 @@ use crate::reader::window::{Proven, Window};
 use crate::reader::{Missing, ReadError, Reader, Why};
 use std::io;
 
+/// From how many blocks that do not count the chain may go on.
+const SPARE_AT_MOST: usize = 1 << 14;
+
 /// A place in an open segment.
 pub(crate) struct Cursor {
     pub(crate) window: Window,
@@ -76,7 +79,7 @@ impl Reader<'_> {
                 self.tail.crc = header.crc;
                 self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
-                self.spare_chain = None;
+                self.spare_chains.clear();
                 self.follow(&header);
                 Ok(())
             }
@@ -122,8 +125,8 @@ impl Reader<'_> {
             return Ok(());
         }
         let next = *self.next.get_or_insert(head.first);
-        if self.spare_chain == Some(head.previous_crc) {
-            self.chain = self.spare_chain;
+        if self.spare_chains.contains(&head.previous_crc) {
+            self.chain = Some(head.previous_crc);
         }
         let joins = self.chain.is_none_or(|crc| crc == head.previous_crc);
         if next >= self.limit.below {
@@ -178,14 +181,11 @@ impl Reader<'_> {
             None => None,
         };
         let is_in_record = self.next.is_some_and(|next| next < self.limit.below);
-        let (counted, expected) = (self.chain, self.expected);
+        let expected = self.expected;
+        self.spare_chain();
         let aim = heir.map(|head| head.previous_crc);
         while self.chain != aim && self.pass_block()? {}
         let chain = self.chain;
-        if chain != aim {
-            // It goes on in a later segment, from here or from there.
-            self.spare_chain = self.spare_chain.or(counted);
-        }
         if self.segments.list[self.place].is_packed {
             while self.pass_block()? {}
         }
@@ -209,7 +209,15 @@ impl Reader<'_> {
             cursor.pass(&header);
         }
         self.follow(&header);
+        self.spare_chain();
         Ok(true)
+    }
+
+    /// A later segment may go on from here.
+    fn spare_chain(&mut self) {
+        if self.spare_chains.len() < SPARE_AT_MOST {
+            self.spare_chains.extend(self.chain);
+        }
     }
 
     /// Behind a block that ended a run, and behind the last of a packed segment, nothing may be.
@@ -268,7 +276,8 @@ impl Reader<'_> {
             index,
             next: self.next,
             expected: self.expected,
-            chains: [self.chain, self.spare_chain],
+            chain: self.chain,
+            spare_chains: &self.spare_chains,
             durable: self.durable,
         };
         let found = search(&mut self.segments, &lost)?;

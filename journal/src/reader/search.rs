@@ -10,7 +10,7 @@ use crate::reader::{ReadError, parts};
 
 /// Where the search begins, and what is known there.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lost {
+pub(crate) struct Lost<'c> {
     pub(crate) place: usize,
     pub(crate) offset: u64,
     /// The identity of that segment, if a block of it was read.
@@ -21,8 +21,9 @@ pub(crate) struct Lost {
     pub(crate) next: Option<u64>,
     /// The sequence with which the next block would begin.
     pub(crate) expected: u64,
-    /// CRC of the last block that counts, or of one behind it that does not.
-    pub(crate) chains: [Option<u32>; 2],
+    /// CRC of the last block; and of the last that counts, and those behind it that do not.
+    pub(crate) chain: Option<u32>,
+    pub(crate) spare_chains: &'c [u32],
     /// The highest sequence that a block has said to be durable.
     pub(crate) durable: u64,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Found {
 }
 
 /// Looks from there on, to the end if need be.
-pub(crate) fn search(segments: &mut Segments<'_>, lost: &Lost) -> Result<Found, ReadError> {
+pub(crate) fn search(segments: &mut Segments<'_>, lost: &Lost<'_>) -> Result<Found, ReadError> {
     let mut found =
         Found { durable: lost.durable, is_proven: lost.is_below(lost.durable), ..Found::default() };
     for place in lost.place..segments.list.len() {
@@ -82,7 +83,7 @@ impl Found {
     }
 }
 
-impl Lost {
+impl Lost<'_> {
     fn is_below(&self, durable: u64) -> bool {
         durable > self.next.unwrap_or(0)
     }
@@ -94,18 +95,20 @@ impl Lost {
     }
 
     fn is_followed_by(&self, header: &BlockHeader) -> bool {
-        if self.next.is_none() && self.chains == [None; 2] {
+        if self.next.is_none() && self.chain.is_none() && self.spare_chains.is_empty() {
             // The very first block there can be: what is before it was poisoned, and holds nothing that counts.
             return header.index == 0 && header.first == 0 && header.previous_crc == 0;
         }
         let begins = header.first == self.expected || Some(header.first) == self.next;
-        header.index == 0 && self.next.is_some() && begins && self.chains.contains(&Some(header.previous_crc))
+        let crc = header.previous_crc;
+        let joins = self.chain == Some(crc) || self.spare_chains.contains(&crc);
+        header.index == 0 && self.next.is_some() && begins && joins
     }
 }
 
 fn search_segment(
     segments: &mut Segments<'_>,
-    lost: &Lost,
+    lost: &Lost<'_>,
     place: usize,
     found: &mut Found,
 ) -> Result<(), ReadError> {
