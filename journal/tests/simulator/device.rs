@@ -16,23 +16,23 @@ const ECANCELED: Errno = 125;
 
 /// How often things go wrong, in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Faults {
-    pub short: u64,
-    pub again: u64,
-    pub write: u64,
-    pub flush: u64,
+pub(crate) struct Faults {
+    pub(crate) short: u64,
+    pub(crate) again: u64,
+    pub(crate) write: u64,
+    pub(crate) flush: u64,
     /// The disk is full.
-    pub is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 /// What is on its way.
 #[derive(Debug, Default)]
-pub struct Device {
+pub(crate) struct Device {
     pending: Vec<Pending>,
     writes: u64,
     places: BTreeMap<u64, BTreeMap<u64, Place>>,
     closed: Vec<u64>,
-    pub faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ struct Place {
 
 impl Device {
     /// Begins what the writer asks for, and finds fault with it.
-    pub fn begin(&mut self, op: Op, memory: &[u8], block_bytes: usize, disk: &Disk) -> Checked {
+    pub(crate) fn begin(&mut self, op: Op, memory: &[u8], block_bytes: usize, disk: &Disk) -> Checked {
         match op {
             Op::Write { id, segment, block, len, offset, flush } => {
                 let at = block * block_bytes;
@@ -86,6 +86,9 @@ impl Device {
                 let unflushed = disk.with(segment, |file| file.unflushed().count());
                 ensure!(!is_whole || unflushed == Some(0), "{op:?}: {unflushed:?} sectors are not flushed");
                 self.closed.push(segment);
+                if segment % 2 == 0 {
+                    disk.end(segment, used_bytes);
+                }
             }
         }
         Ok(())
@@ -127,12 +130,12 @@ impl Device {
     }
 
     /// How many operations have not been told of.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
 
     /// Lets one of them come to its end.
-    pub fn end_one(&mut self, dice: &mut Dice, memory: &[u8], disk: &Disk) -> Checked {
+    pub(crate) fn end_one(&mut self, dice: &mut Dice, memory: &[u8], disk: &Disk) -> Checked {
         let ready: Vec<usize> = (0..self.pending.len()).filter(|place| self.can_end(*place)).collect();
         if ready.is_empty() {
             return Ok(());
@@ -245,7 +248,7 @@ impl Device {
     }
 
     /// Takes one that has come to its end, to be told.
-    pub fn take_ended(&mut self, dice: &mut Dice) -> Option<(OpId, Result<usize, Errno>)> {
+    pub(crate) fn take_ended(&mut self, dice: &mut Dice) -> Option<(OpId, Result<usize, Errno>)> {
         let ended: Vec<usize> =
             (0..self.pending.len()).filter(|place| self.pending[*place].outcome.is_some()).collect();
         let place = *ended.get(dice.below(ended.len().max(1) as u64) as usize)?;
@@ -254,7 +257,7 @@ impl Device {
     }
 
     /// Whoever asked is dead. What had not ended yet does so by half, or in part, or not at all.
-    pub fn drop_all(&mut self, dice: &mut Dice, memory: &[u8], disk: &Disk, loss: Loss) {
+    pub(crate) fn drop_all(&mut self, dice: &mut Dice, memory: &[u8], disk: &Disk, loss: Loss) {
         let keeps = match loss {
             Loss::All => 0,
             Loss::Some(lost) => 1_000 - lost,

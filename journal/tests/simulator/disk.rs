@@ -9,11 +9,11 @@ use std::io;
 use std::rc::Rc;
 
 /// The unit in which a disk writes, and loses.
-pub const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 /// One segment.
 #[derive(Debug, Clone)]
-pub struct File {
+pub(crate) struct File {
     /// Shared with those who read it.
     cache: Rc<Vec<u8>>,
     medium: Vec<u8>,
@@ -25,7 +25,7 @@ pub struct File {
 
 /// What a power cut takes of what was not flushed.
 #[derive(Debug, Clone, Copy)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// All of it.
     All,
     /// Each sector with this probability, in thousandths.
@@ -44,19 +44,19 @@ impl File {
     }
 
     /// How long it is.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.cache.len()
     }
 
     /// Puts a sector into the cache.
-    pub fn put(&mut self, sector: usize, bytes: &[u8], write: u64) {
+    pub(crate) fn put(&mut self, sector: usize, bytes: &[u8], write: u64) {
         Rc::make_mut(&mut self.cache)[sector * SECTOR..][..SECTOR].copy_from_slice(bytes);
         self.unflushed[sector] = write;
         self.doomed[sector] = false;
     }
 
     /// Brings a sector from the cache to the medium, if it is still this write that is there.
-    pub fn flush(&mut self, sector: usize, write: u64) {
+    pub(crate) fn flush(&mut self, sector: usize, write: u64) {
         if self.unflushed[sector] == write && !self.doomed[sector] {
             let place = sector * SECTOR..(sector + 1) * SECTOR;
             self.medium[place.clone()].copy_from_slice(&self.cache[place]);
@@ -65,14 +65,14 @@ impl File {
     }
 
     /// A flush of this sector has failed.
-    pub fn doom(&mut self, sector: usize, write: u64) {
+    pub(crate) fn doom(&mut self, sector: usize, write: u64) {
         if self.unflushed[sector] == write {
             self.doomed[sector] = true;
         }
     }
 
     /// The sectors that are not flushed, and which write is there.
-    pub fn unflushed(&self) -> impl Iterator<Item = (usize, u64)> {
+    pub(crate) fn unflushed(&self) -> impl Iterator<Item = (usize, u64)> {
         self.unflushed.iter().copied().enumerate().filter(|(_, write)| *write != 0)
     }
 
@@ -92,31 +92,31 @@ impl File {
 
 /// A folder of them.
 #[derive(Debug, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     files: RefCell<BTreeMap<u64, File>>,
     /// How many changes the store still makes before it fails.
-    pub fuse: Cell<Option<u32>>,
+    pub(crate) fuse: Cell<Option<u32>>,
 }
 
 impl Disk {
     /// Makes a segment of zeros.
-    pub fn create(&self, number: u64, bytes: u64) {
+    pub(crate) fn create(&self, number: u64, bytes: u64) {
         let old = self.files.borrow_mut().insert(number, File::new(bytes as usize));
         assert!(old.is_none(), "segment {number} was there");
     }
 
     /// Does something with a segment that is there.
-    pub fn with<T>(&self, number: u64, act: impl FnOnce(&mut File) -> T) -> Option<T> {
+    pub(crate) fn with<T>(&self, number: u64, act: impl FnOnce(&mut File) -> T) -> Option<T> {
         self.files.borrow_mut().get_mut(&number).map(act)
     }
 
     /// Ends a segment, durably, as is done when it is closed.
-    pub fn end(&self, number: u64, len: u64) {
+    pub(crate) fn end(&self, number: u64, len: u64) {
         self.with(number, |file| file.truncate(len as usize));
     }
 
     /// Takes the power away.
-    pub fn cut_power(&self, dice: &mut Dice, loss: Loss) {
+    pub(crate) fn cut_power(&self, dice: &mut Dice, loss: Loss) {
         for file in self.files.borrow_mut().values_mut() {
             for sector in 0..file.unflushed.len() {
                 if file.unflushed[sector] == 0 {

@@ -9,26 +9,26 @@ use journal::{Header, Item, Kind, ReadError, Reader, Span, Store};
 
 /// All records that were accepted and not lost since, over all runs.
 #[derive(Debug, Default)]
-pub struct Model {
-    pub log: Vec<(Header, Vec<u8>)>,
+pub(crate) struct Model {
+    pub(crate) log: Vec<(Header, Vec<u8>)>,
     /// How many of them class async may have lost to a failure, without being cut.
-    pub unsure: u64,
+    pub(crate) unsure: u64,
 }
 
 /// What was read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The sequence behind the last record.
-    pub end: u64,
+    pub(crate) end: u64,
     /// Whether a torn tail was told of.
-    pub is_torn: bool,
+    pub(crate) is_torn: bool,
     /// How many records were told missing.
-    pub missing: u64,
+    pub(crate) missing: u64,
 }
 
 impl Model {
     /// Reads the journal: all of it must be what was accepted, without a gap, up to some record.
-    pub fn read(&self, disk: &Disk) -> Checked<Found> {
+    pub(crate) fn read(&self, disk: &Disk) -> Checked<Found> {
         let mut found = Found::default();
         let mut reader = match Reader::new(disk, Span::ALL) {
             Ok(reader) => reader,
@@ -44,6 +44,8 @@ impl Model {
                 }
                 Item::Record(record) => {
                     let sequence = record.sequence;
+                    // What class async has lost at the very beginning, nobody can tell.
+                    found.end = if is_first && self.unsure > 0 { sequence } else { found.end };
                     ensure!(sequence == found.end, "record {sequence} after {}", found.end);
                     let Some((header, payload)) = self.log.get(sequence as usize) else {
                         return Err(format!("record {sequence} was never accepted"));
@@ -76,7 +78,7 @@ impl Model {
 
     /// Whether each segment from `first` on begins with the start record that was in force then, of this run, whose
     /// records are those from `base` on.
-    pub fn check_heads(&self, disk: &Disk, first: u64, base: u64, block_bytes: usize) -> Checked {
+    pub(crate) fn check_heads(&self, disk: &Disk, first: u64, base: u64, block_bytes: usize) -> Checked {
         for segment in disk.list().unwrap_or_default().into_iter().filter(|it| it.number >= first) {
             let mut bytes = vec![0; block_bytes];
             let len = disk.open(&segment).and_then(|mut source| source.read_at(0, &mut bytes));

@@ -20,16 +20,16 @@ const REPEATS: u64 = 32 * MS;
 
 /// The last things that happened.
 #[derive(Debug, Default)]
-pub struct Trace(VecDeque<String>, bool);
+pub(crate) struct Trace(VecDeque<String>, bool);
 
 impl Trace {
     /// One that is kept only if it is to be printed.
-    pub fn new(is_kept: bool) -> Self {
+    pub(crate) fn new(is_kept: bool) -> Self {
         Self(VecDeque::new(), is_kept)
     }
 
     /// Adds what happened.
-    pub fn add(&mut self, what: impl Debug) {
+    pub(crate) fn add(&mut self, what: impl Debug) {
         if self.1 {
             if self.0.len() == 400 {
                 self.0.pop_front();
@@ -39,14 +39,14 @@ impl Trace {
     }
 
     /// All of it, line by line.
-    pub fn lines(&self) -> String {
+    pub(crate) fn lines(&self) -> String {
         self.0.iter().map(|line| format!("  {line}\n")).collect()
     }
 }
 
 /// How a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// As it should: all that was accepted is there.
     Order,
     /// Killed: what was written stays written.
@@ -57,18 +57,16 @@ pub enum End {
 
 /// What is known of a run that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
-    pub end: End,
+pub(crate) struct Outcome {
+    pub(crate) end: End,
     /// What it had promised.
-    pub durable: u64,
-    pub written: u64,
-    pub condition: Condition,
-    /// The number of the next segment.
-    pub next_segment: u64,
+    pub(crate) durable: u64,
+    pub(crate) written: u64,
+    pub(crate) condition: Condition,
 }
 
 /// A writer, and all around it.
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     dice: &'a mut Dice,
     disk: &'a Disk,
     model: &'a mut Model,
@@ -93,7 +91,7 @@ pub struct Run<'a> {
 }
 
 /// A plan as small as possible, so that much happens in little time.
-pub fn plan(dice: &mut Dice) -> Plan {
+pub(crate) fn plan(dice: &mut Dice) -> Plan {
     let block_bytes = [4096, 4096, 8192, 16384][dice.below(4) as usize];
     Plan {
         durability: [Durability::Group, Durability::Group, Durability::Sync, Durability::Async]
@@ -108,7 +106,7 @@ pub fn plan(dice: &mut Dice) -> Plan {
 
 impl<'a> Run<'a> {
     /// One that goes on at `position`.
-    pub fn new(
+    pub(crate) fn new(
         dice: &'a mut Dice,
         disk: &'a Disk,
         model: &'a mut Model,
@@ -153,7 +151,7 @@ impl<'a> Run<'a> {
     }
 
     /// All of it.
-    pub fn go(mut self) -> Checked<Outcome> {
+    pub(crate) fn go(mut self) -> Checked<Outcome> {
         let first_segment = self.next_segment;
         let len = self.dice.below(self.plan.block_bytes as u64 - 200);
         self.push(Kind::Start, len as usize);
@@ -185,7 +183,7 @@ impl<'a> Run<'a> {
         }
         let condition = self.writer.condition();
         let (durable, written) = (self.writer.durable(), self.writer.written());
-        Ok(Outcome { end, durable, written, condition, next_segment: self.next_segment })
+        Ok(Outcome { end, durable, written, condition })
     }
 
     fn accepted(&self) -> u64 {
