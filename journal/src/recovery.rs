@@ -40,8 +40,8 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
     // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
     let mut tail = end.tail;
     let mut witness = None;
-    if let Some(first) = end.last_corrupt.filter(|first| tail.durable <= *first && !tail.is_damaged) {
-        witness = find_witness(&mut end.segments, &tail, first)?;
+    if let Some(durable) = end.last_corrupt.filter(|end| tail.durable < *end && !tail.is_damaged) {
+        witness = find_witness(&mut end.segments, &tail, durable)?;
         tail.is_damaged = witness.is_none();
     }
     let (next_segment, has_changed) = mend(store, &end.segments.list, begin, &tail, witness)?;
@@ -57,7 +57,7 @@ struct End<'s> {
     tail: Tail,
     next: u64,
     missing: Vec<Missing>,
-    /// Where the last corruption begins.
+    /// Where the last corruption ends: what was durable is proven up to there.
     last_corrupt: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ fn read_to_end(segments: Segments<'_>, begin: usize) -> Result<End<'_>, ReadErro
     while let Some(item) = reader.next()? {
         let Item::Missing(found) = item else { continue };
         if found.why == Why::Corrupt {
-            last_corrupt = Some(found.records.start);
+            last_corrupt = Some(found.records.end);
         }
         if missing.len() < TOLD_AT_MOST {
             missing.push(found);
@@ -95,12 +95,12 @@ fn first_in_question(segments: &mut Segments<'_>, said: Option<(usize, u64)>) ->
     Ok(0)
 }
 
-/// A segment behind the tail that proves that more than `first` was durable by a first block which holds no record, so
-/// that it can do no harm; and how long that block is.
+/// A segment behind the tail that proves that all below `durable` was durable, by a first block which holds no record,
+/// so that it can do no harm; and how long that block is.
 fn find_witness(
     segments: &mut Segments<'_>,
     tail: &Tail,
-    first: u64,
+    durable: u64,
 ) -> Result<Option<(usize, u64)>, ReadError> {
     let Some((last, _)) = tail.end else { return Ok(None) };
     for place in last + 1..segments.list.len() {
@@ -108,7 +108,7 @@ fn find_witness(
         if let Some(head) = segments.head(place)?
             && !is_packed
             && !head.has_records
-            && head.durable > first
+            && head.durable >= durable
         {
             return Ok(Some((place, head.bytes)));
         }

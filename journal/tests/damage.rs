@@ -422,3 +422,21 @@ proptest! {
         assert_honest(&store, &build.expected, "noise");
     }
 }
+
+#[test]
+fn a_block_whose_records_are_not_as_it_says_is_none() {
+    let mut build = journal(1, 6, 2);
+    build.finish();
+    let (_, begin, end) = build.blocks[2];
+    for case in 0..3 {
+        let store = build.store();
+        let block = reseal(&build.segments[&0][begin..end], |header| match case {
+            0 => header.count += 1,
+            1 => header.payload_bytes -= 8,
+            _ => header.flags |= block::CONTINUED,
+        });
+        store.segments.borrow_mut().get_mut(&0).unwrap()[begin..end].copy_from_slice(&block);
+        let told = assert_honest(&store, &build.expected, &format!("{case}"));
+        assert_eq!(told, [corrupt(first_of(&build, 2)..first_of(&build, 3), 0, begin)], "{case}");
+    }
+}
