@@ -28,7 +28,7 @@ pub(super) struct Books {
     quote_id: u64,
     quote_ms: i64,
     /// The best bid and ask as it was published last.
-    quote: QuoteRecord,
+    quote: Option<QuoteRecord>,
     changes: Stream,
     quotes: Stream,
 }
@@ -44,7 +44,7 @@ impl Books {
             ask_ns: 0,
             quote_id: 0,
             quote_ms: i64::MIN,
-            quote: QuoteRecord::default(),
+            quote: None,
             changes: Stream::new(StreamKind::Book),
             quotes: Stream::new(StreamKind::Quotes),
         }
@@ -58,8 +58,8 @@ impl Books {
         std::mem::swap(&mut self.quotes, &mut old.quotes);
         self.changes.publish(self.place, output);
         self.quotes.publish(self.place, output);
-        if self.quote != QuoteRecord::default() {
-            output.market.quote(self.place, &self.quote);
+        if let Some(quote) = &self.quote {
+            output.market.quote(self.place, quote);
         }
     }
 
@@ -77,7 +77,9 @@ impl Books {
     /// Goes on in another run, whose first quote counts whatever its number.
     pub(super) fn resume(&mut self, shift: Shift) {
         (self.quote_id, self.quote_ms) = (0, i64::MIN);
-        self.quote.receive_ns = shift.of(self.quote.receive_ns);
+        if let Some(quote) = &mut self.quote {
+            quote.receive_ns = shift.of(quote.receive_ns);
+        }
         self.changes.resume(shift);
         self.quotes.resume(shift);
     }
@@ -186,7 +188,7 @@ impl Books {
             update_id,
             receive_ns: output.receive_ns,
         };
-        self.quote = record;
+        self.quote = Some(record);
         output.market.quote(self.place, &record);
         match self.keeper.quote(update_id, quote) {
             Some(verdict) => {

@@ -150,7 +150,7 @@ impl Engine {
 
     /// Goes on where `old` stopped: takes over what is known of the instruments that both have, and publishes it.
     /// `kept` has, for each feed here, the place of the old one that it goes on with.
-    pub fn inherit(&mut self, mut old: Self, kept: &[Option<usize>]) {
+    pub fn inherit(&mut self, old: &mut Self, kept: &[Option<usize>]) {
         for (feed, old_place) in self.feeds.iter_mut().zip(kept) {
             if let Some(old) = old_place.and_then(|place| old.feeds.get_mut(place)) {
                 feed.inherit(old, &mut self.output);

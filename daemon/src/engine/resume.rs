@@ -46,12 +46,15 @@ impl Engine {
     }
 
     /// Goes on where `old` stopped, which is of another run and was [resumed](Engine::resume): takes over what is known
-    /// of each instrument that both have, in whichever feed of its venue it was. Returns how many there are.
-    pub fn gather(&mut self, mut old: Self) -> usize {
+    /// of each instrument that both have, in whichever feed of its venue it was. Only feeds do so whose place `is_meant`.
+    /// Returns how many instruments there are.
+    pub fn gather(&mut self, old: &mut Self, is_meant: impl Fn(usize) -> bool) -> usize {
         let mut count = 0;
-        for feed in &mut self.feeds {
-            for old in old.feeds.iter_mut().filter(|old| old.venue() == feed.venue()) {
-                count += feed.gather(old, &mut self.output);
+        let Self { feeds, output } = self;
+        for (_, feed) in feeds.iter_mut().enumerate().filter(|(place, _)| is_meant(*place)) {
+            let venue = feed.venue();
+            for old in old.feeds.iter_mut().filter(|old| old.venue() == venue) {
+                count += feed.gather(old, output);
             }
         }
         count
