@@ -5,7 +5,8 @@ use super::tracked::Tracked;
 use super::{FeedPlan, MAX_LINES, Output, Shift, Verdict};
 use market::protocol::{Decoder, Missing, Snapshot};
 use market::{
-    Book, DecodeError, Instrument, InstrumentId, Instruments, Integrity, Message, Scale, Series, Timeframe, Trade, Venue,
+    Book, DecodeError, Instrument, InstrumentId, Instruments, Integrity, Message, Scale, Series, Timeframe,
+    Trade, Venue,
 };
 use shm::market::{InstrumentEntry, MarketPlan};
 use shm::record::Text;

@@ -209,11 +209,8 @@ fn read_book<'a>(feed: usize, payload: &[u8], scratch: &'a mut Scratch) -> Resul
     for (levels, bytes) in [(&mut snapshot.bids, bid_bytes), (&mut snapshot.asks, ask_bytes)] {
         levels.clear();
         for level in bytes.chunks_exact(LEVEL_BYTES) {
-            let level = Level {
-                price: i64_at(level, 0),
-                qty: i64_at(level, 8),
-                printed: [level[16], level[17]],
-            };
+            let level =
+                Level { price: i64_at(level, 0), qty: i64_at(level, 8), printed: [level[16], level[17]] };
             if level.price < 0 || level.qty < 0 {
                 return Err(BadInput::Value("a level below zero"));
             }

@@ -13,6 +13,7 @@ mod rebuild;
 mod start;
 
 pub use player::{Played, Player, Tally, Wanted};
+pub(crate) use rebuild::{Progress, describe, rebuild};
 pub use start::{Start, StartFeed, StartInstrument};
 
 use crate::uring::{Bell, Ring};

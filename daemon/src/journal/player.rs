@@ -142,6 +142,11 @@ impl<'w> Player<'w> {
         self.tally
     }
 
+    /// What has become of it, as the run in hand left it. `None` if there was nothing.
+    pub fn into_engine(self) -> Option<Engine> {
+        self.engine
+    }
+
     /// Ends the run that is in hand, and gives what has become of it to one that goes on at `now`, on the boot of that
     /// name. `None` if there was nothing.
     pub fn finish(mut self, now: Stamp, boot_id: &str) -> Option<Engine> {

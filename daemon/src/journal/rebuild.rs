@@ -87,7 +87,8 @@ impl Present {
     fn of(config: &Config) -> Self {
         let plans = feeds::feed_plans(config).into_iter().zip(&config.feeds);
         // What the venue sends again from the start would be counted twice.
-        let instruments = plans.filter(|(_, feed)| !feed.is_from_start()).flat_map(|(plan, _)| plan.instruments);
+        let instruments =
+            plans.filter(|(_, feed)| !feed.is_from_start()).flat_map(|(plan, _)| plan.instruments);
         let instruments = instruments.map(|(instrument, timeframes)| {
             ((instrument.venue, instrument.symbol.clone()), (instrument, timeframes))
         });
