@@ -62,7 +62,6 @@ impl Pulse {
                 wait: placement.wait.number(),
                 wait_limit_ns: if place == COLD { COLD_LIMIT_NS } else { HOT_WAIT_LIMIT_NS },
                 work_limit_ns: if place == COLD { COLD_LIMIT_NS } else { HOT_WORK_LIMIT_NS },
-                is_aside: 0,
             },
         );
         Self { status, place, step_down }
@@ -251,7 +250,6 @@ mod tests {
             wait: 3,
             wait_limit_ns: 400,
             work_limit_ns: 100,
-            is_aside: 0,
         }
     }
 
