@@ -204,6 +204,13 @@ record! {
     }
 }
 
+impl Default for JournalState {
+    /// That of no journal.
+    fn default() -> Self {
+        Self::from_words(&[0; Self::WORDS])
+    }
+}
+
 const _: () =
     assert!(JournalState::WORDS <= ENTRY_STATE && ENTRY_STATE + JournalIntake::WORDS <= ENTRY_WORDS);
 const _: () = assert!(StatusHeader::WORDS <= LIVENESS && LIVENESS + Liveness::WORDS <= CHARTS);
