@@ -467,6 +467,11 @@ impl StatusWriter {
         self.segment.words().word(COUNTERS + counter as usize).store(value, Relaxed);
     }
 
+    /// The value of a counter.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.segment.words().word(COUNTERS + counter as usize).load(Relaxed)
+    }
+
     /// The histogram of a stage.
     pub fn recorder(&self, stage: Stage) -> Recorder<'_> {
         Recorder::new(

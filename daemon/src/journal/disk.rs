@@ -493,3 +493,6 @@ fn ask<T>(name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     }
     call()
 }
+
+#[cfg(test)]
+mod tests;
