@@ -204,6 +204,13 @@ record! {
     }
 }
 
+impl Default for JournalState {
+    /// That of no journal.
+    fn default() -> Self {
+        Self::from_words(&[0; Self::WORDS])
+    }
+}
+
 const _: () =
     assert!(JournalState::WORDS <= ENTRY_STATE && ENTRY_STATE + JournalIntake::WORDS <= ENTRY_WORDS);
 const _: () = assert!(StatusHeader::WORDS <= LIVENESS && LIVENESS + Liveness::WORDS <= CHARTS);
@@ -458,6 +465,11 @@ impl StatusWriter {
     /// Sets a counter that can fall, as the number of clients.
     pub fn set(&self, counter: Counter, value: u64) {
         self.segment.words().word(COUNTERS + counter as usize).store(value, Relaxed);
+    }
+
+    /// The value of a counter.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.segment.words().word(COUNTERS + counter as usize).load(Relaxed)
     }
 
     /// The histogram of a stage.
