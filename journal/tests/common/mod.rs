@@ -220,6 +220,16 @@ impl Build {
         self.expected.push((sequence, header(Kind::Book, real_ns, 0), all));
     }
 
+    /// The rest of a record, after so many bytes of it, in two parts.
+    pub(crate) fn rest(&mut self, of: &Got, from: usize) {
+        let middle = (from + of.2.len()) / 2 / 8 * 8;
+        self.flags |= CONTINUED;
+        self.put(Header { flags: MORE, ..of.1 }, &of.2[from..middle]);
+        self.seal();
+        self.flags |= CONTINUED;
+        self.put(of.1, &of.2[middle..]);
+    }
+
     /// Ends the block.
     pub(crate) fn seal(&mut self) {
         let header = BlockHeader {
@@ -319,6 +329,15 @@ pub(crate) fn read(store: &dyn Store, span: Span) -> (Vec<Got>, Vec<Missing>) {
         }
     }
     (records, missing)
+}
+
+/// Without all their bytes on the screen.
+pub(crate) fn assert_same(got: &[Got], expected: &[Got]) {
+    let sequences = |records: &[Got]| records.iter().map(|(sequence, ..)| *sequence).collect::<Vec<_>>();
+    assert_eq!(sequences(got), sequences(expected));
+    for (got, expected) in got.iter().zip(expected) {
+        assert!(got == expected, "record {} is not as it was written", got.0);
+    }
 }
 
 /// The records alone, without one that is repeated.
