@@ -114,7 +114,8 @@ proptest! {
     ) {
         let kind = Kind::ALL[kind];
         if let Some(counts) = counts {
-            for (place, count) in payload[4.min(payload.len())..].chunks_exact_mut(4).zip(counts) {
+            let from = 4.min(payload.len());
+            for (place, count) in payload[from..].chunks_exact_mut(4).zip(counts) {
                 place.copy_from_slice(&count.to_le_bytes());
             }
         }
