@@ -22,7 +22,7 @@ pub(crate) use keeping::{Journal, Opened};
 pub use player::{Played, Player, Tally, Unreadable, Wanted};
 pub(crate) use rebuild::{Progress, describe, rebuild};
 pub use start::{BadStart, Start, StartFeed, StartInstrument};
-pub(crate) use voice::Voice;
+pub(crate) use voice::{Saying, Seen, Voice};
 
 use crate::uring::{Bell, Ring};
 use journal::{Header, Kind, Stamp, Tap};
