@@ -176,7 +176,8 @@ fn numbers_that_cannot_be_are_refused() {
 #[test]
 fn the_bytes_are_those_that_the_table_tells() {
     let level = |price| Level { price, qty: 2, printed: [3, 4] };
-    let snapshot = Snapshot { last_id: 9, bids: vec![level(1)], asks: vec![level(5), level(6)], limit: Some(7) };
+    let snapshot =
+        Snapshot { last_id: 9, bids: vec![level(1)], asks: vec![level(5), level(6)], limit: Some(7) };
     let bytes = bytes_of(&Input::Book { feed: 0, instrument: InstrumentId(0x0201), snapshot: &snapshot });
     assert_eq!(bytes[..12], [1, 2, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
     assert_eq!((bytes[16], bytes[24], bytes[32], bytes[40], &bytes[48..50]), (9, 7, 1, 2, &[3u8, 4][..]));
