@@ -543,7 +543,7 @@ fn a_journal_of_it_gives_the_same_candles() {
     let journal = TempDir::new().unwrap();
     let keeps = format!("[journal]\nfolder = {:?}\nsegment_mb = 8\n", journal.path());
     let names = SYMBOLS.map(|(name, _)| name);
-    let feeds = feeds(&names, &format!("url = \"soup://{soup}\"")) + &keeps;
+    let feeds = feeds(&names, &format!("url = \"soup://{soup}\"\nusername = \"\"\npassword = \"\"")) + &keeps;
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     let Some(daemon) = Daemon::start_in(&feeds, folder, &cache, &[]) else { return };
@@ -565,8 +565,11 @@ fn a_journal_of_it_gives_the_same_candles() {
     let text = replay(&[]);
     for (name, live) in names.iter().zip(&live) {
         let chart = format!("itch:{name}/1s,");
-        let lines: Vec<Vec<&str>> =
-            text.lines().filter_map(|line| line.strip_prefix(&*chart)).map(|line| line.split(',').collect()).collect();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&*chart))
+            .map(|line| line.split(',').collect())
+            .collect();
         assert!(lines.len() >= live.len());
         // The newest went on after it was looked at.
         for (line, bar) in lines.iter().zip(&live[..live.len() - 1]) {

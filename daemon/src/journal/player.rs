@@ -32,6 +32,9 @@ pub struct Player<'w> {
     engine: Option<Engine>,
     start: Option<Start>,
     feeds: Vec<Known>,
+    /// The sequence behind the latest start, until the record behind it has come: if that is another one, what lies
+    /// between is not read.
+    next: Option<u64>,
     /// Whether records came whose configuration is not known.
     has_passed: bool,
     latest: Stamp,
@@ -125,6 +128,7 @@ impl<'w> Player<'w> {
             engine: None,
             start: None,
             feeds: Vec::new(),
+            next: None,
             has_passed: false,
             latest: Stamp::default(),
             scratch: Scratch::default(),
@@ -168,6 +172,9 @@ impl<'w> Player<'w> {
             Item::Missing(missing) => return Ok(self.missing(missing)),
         };
         self.tally.records += 1;
+        if self.next.take().is_some_and(|next| next != record.sequence) {
+            self.feeds.fill(Known::NOTHING);
+        }
         match record.header.kind {
             Kind::Start => match Start::decode(record.payload) {
                 Ok(start) => self.begin(start, &record),
@@ -243,6 +250,7 @@ impl<'w> Player<'w> {
         self.tally.generations += 1;
         self.tally.runs += u64::from(!is_same_run);
         (self.engine, self.start) = (Some(engine), Some(start));
+        self.next = Some(record.sequence + u64::from(!is_repeated));
         if !is_repeated {
             self.latest = record.header.stamp;
         }
