@@ -231,7 +231,8 @@ fn a_new_run_begins_with_what_is_proven() {
     assert_eq!(bars(&next, "A").len(), before);
     next.frame(0, 0, &trade("A", 1_000), SECOND_NS + 4);
     assert_eq!(bars(&next, "A").len(), 101);
-    assert_eq!(gaps(&next, "A").len(), 1 + 97);
+    // From the last trade, in the fifth second, to the first word after the break.
+    assert_eq!(gaps(&next, "A").len(), 1 + 87);
 }
 
 /// On the same boot times go on as they are.

@@ -292,7 +292,7 @@ impl<'w> Player<'w> {
     fn gap(&mut self, record: &Record<'_>) -> Played {
         let Some(lost) = Lost::decode(record.payload) else { return self.unreadable(Unreadable::Gap) };
         self.tally.gaps += 1;
-        self.tally.lost += lost.records;
+        self.tally.lost = self.tally.lost.saturating_add(lost.records);
         // Those of the configuration before may be meant, whose feeds had other places.
         let generation = self.start.as_ref().map(|start| start.generation);
         let is_other = generation != Some(record.header.generation);
@@ -307,7 +307,8 @@ impl<'w> Player<'w> {
             Why::Torn { .. } => self.tally.torn += 1,
             Why::Corrupt => {
                 self.tally.corruptions += 1;
-                self.tally.corrupt += missing.records.end.saturating_sub(missing.records.start);
+                let count = missing.records.end.saturating_sub(missing.records.start);
+                self.tally.corrupt = self.tally.corrupt.saturating_add(count);
                 (0..self.feeds.len()).for_each(|feed| self.forget(feed));
             }
         }
@@ -347,10 +348,7 @@ impl Known {
     fn learn(&mut self, input: &Input<'_>, engine: &mut Engine, stamp: Stamp, start: &Start) {
         match *input {
             Input::Frame { feed, .. } if start.feeds[feed].venue().protocol().is_numbered_by_transport() => {
-                if std::mem::take(&mut self.needs_begin) {
-                    self.tell_day(feed, engine, stamp, start);
-                    engine.begin(feed, false, true, stamp.mono_ns);
-                }
+                self.tell_begin(feed, engine, stamp, start);
             }
             Input::Frame { feed, line, .. } => {
                 let bit = 1 << line.min(MAX_LINES - 1);
@@ -368,6 +366,13 @@ impl Known {
                 self.needs_begin = false;
             }
             _ => {}
+        }
+    }
+
+    fn tell_begin(&mut self, feed: usize, engine: &mut Engine, stamp: Stamp, start: &Start) {
+        if std::mem::take(&mut self.needs_begin) {
+            self.tell_day(feed, engine, stamp, start);
+            engine.begin(feed, false, true, stamp.mono_ns);
         }
     }
 
