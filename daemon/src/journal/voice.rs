@@ -4,6 +4,9 @@ use shm::status::{Counter, Journal, JournalState, StatusWriter};
 
 /// After so many looks at which all was well, it is well again.
 const CALM: u32 = 4;
+/// After so many looks at which it lagged, or had nowhere to write, that is said. A segment that is being prepared, or
+/// a burst, is no matter; where preparing has failed, or records are lost, it is said at once.
+const PATIENCE: u32 = 4;
 
 /// What was said.
 #[derive(Debug, Default)]
@@ -12,6 +15,8 @@ pub(crate) struct Voice {
     line: Option<&'static str>,
     /// How often all was well since it was not.
     calm: u32,
+    /// How often it was not, since it was.
+    bad: u32,
     /// When it began, what had been lost before.
     lost_before: u64,
     failures: [u64; 3],
@@ -59,10 +64,14 @@ impl Voice {
     /// Takes in how it goes. Returns what is to be logged; each thing once, as long as it is the same.
     pub(crate) fn hear(&mut self, seen: &Seen) -> Vec<Saying> {
         let mut said = Vec::new();
+        let cannot_prepare = seen.failures[2] > self.failures[2];
         said.extend(self.failed(seen));
         let line = line_of(seen.state.state);
+        self.bad = if line.is_some() { self.bad.saturating_add(1) } else { 0 };
+        let is_urgent = cannot_prepare || seen.state.state == Journal::Losing as u64;
         match (self.line, line) {
             (None, None) => self.lost_before = seen.lost,
+            (None, Some(_)) if self.bad < PATIENCE && !is_urgent => {}
             (Some(_), None) => {
                 self.calm += 1;
                 if self.calm >= CALM {
@@ -137,6 +146,9 @@ mod tests {
         let mut voice = Voice::default();
         let mut hear = |state, lost| voice.hear(&seen(state, lost, [0; 3]));
         assert_eq!(hear(Journal::Well, 5), []);
+        let lags =
+            [hear(Journal::Stalled, 5), hear(Journal::Stalled, 5), hear(Journal::Spilling, 5)].concat();
+        assert_eq!(lags, [], "it may be over soon");
         let stalled = "the journal has nowhere to write, and gathers in memory (No space left on device)";
         assert_eq!(hear(Journal::Stalled, 5), [Saying::Worse(stalled.into())]);
         assert_eq!(hear(Journal::Stalled, 5), []);
@@ -154,6 +166,10 @@ mod tests {
         let mut voice = Voice::default();
         assert!(matches!(&voice.hear(&seen(Journal::Well, 0, [1, 0, 0]))[..], [Saying::Failed(_)]));
         assert_eq!(voice.hear(&seen(Journal::Well, 0, [1, 0, 9])), []);
+        let mut other = Voice::default();
+        let said = other.hear(&seen(Journal::Stalled, 0, [0, 0, 1]));
+        assert!(matches!(&said[..], [Saying::Worse(_)]), "no segment could be prepared: {said:?}");
+        assert!(other.line().is_some());
         let said = voice.hear(&seen(Journal::Well, 0, [1, 2, 9]));
         assert!(matches!(&said[..], [Saying::Failed(text)] if text.contains("flush")), "{said:?}");
     }
