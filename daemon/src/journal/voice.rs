@@ -17,6 +17,8 @@ pub(crate) struct Voice {
     calm: u32,
     /// How often it was not, since it was.
     bad: u32,
+    /// Whether it was said that no segment can be prepared. It is tried again and again.
+    has_told_no_segment: bool,
     /// When it began, what had been lost before.
     lost_before: u64,
     failures: [u64; 3],
@@ -76,6 +78,7 @@ impl Voice {
                 self.calm += 1;
                 if self.calm >= CALM {
                     self.line = None;
+                    self.has_told_no_segment = false;
                     let lost = seen.lost - self.lost_before;
                     self.lost_before = seen.lost;
                     said.push(Saying::Well(match lost {
@@ -98,9 +101,15 @@ impl Voice {
     }
 
     fn failed(&mut self, seen: &Seen) -> Option<Saying> {
-        let [writes, flushes, _] = seen.failures;
-        let [writes_before, flushes_before, _] = std::mem::replace(&mut self.failures, seen.failures);
+        let [writes, flushes, prepared] = seen.failures;
+        let [writes_before, flushes_before, prepared_before] =
+            std::mem::replace(&mut self.failures, seen.failures);
         let why = because(seen.state.errno);
+        if prepared > prepared_before && !std::mem::replace(&mut self.has_told_no_segment, true) {
+            return Some(Saying::Failed(format!(
+                "no segment of the journal can be prepared{why}: it is tried again once a second"
+            )));
+        }
         if flushes > flushes_before {
             return Some(Saying::Failed(format!(
                 "a flush of the journal failed{why}: its segment is closed, and what was not durable goes to the next"
@@ -165,12 +174,13 @@ mod tests {
     fn what_failed_is_said_though_all_is_well() {
         let mut voice = Voice::default();
         assert!(matches!(&voice.hear(&seen(Journal::Well, 0, [1, 0, 0]))[..], [Saying::Failed(_)]));
-        assert_eq!(voice.hear(&seen(Journal::Well, 0, [1, 0, 9])), []);
+        assert_eq!(voice.hear(&seen(Journal::Well, 0, [1, 0, 0])), []);
         let mut other = Voice::default();
         let said = other.hear(&seen(Journal::Stalled, 0, [0, 0, 1]));
-        assert!(matches!(&said[..], [Saying::Worse(_)]), "no segment could be prepared: {said:?}");
+        assert!(matches!(&said[..], [Saying::Failed(_), Saying::Worse(_)]), "{said:?}");
+        assert_eq!(other.hear(&seen(Journal::Stalled, 0, [0, 0, 2])), [], "it is tried again and again");
         assert!(other.line().is_some());
-        let said = voice.hear(&seen(Journal::Well, 0, [1, 2, 9]));
+        let said = voice.hear(&seen(Journal::Well, 0, [1, 2, 0]));
         assert!(matches!(&said[..], [Saying::Failed(text)] if text.contains("flush")), "{said:?}");
     }
 }
