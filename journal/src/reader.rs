@@ -109,6 +109,8 @@ pub struct Reader<'s> {
     expected: u64,
     /// CRC of the last block. None where it is not known.
     chain: Option<u32>,
+    /// The same of the last block that counts, where the chain was followed through some that do not.
+    spare_chain: Option<u32>,
     /// The highest sequence that a block has said to be durable.
     durable: u64,
     block: Option<InBlock>,
@@ -169,6 +171,7 @@ impl<'s> Reader<'s> {
             next: None,
             expected: 0,
             chain: None,
+            spare_chain: None,
             durable: 0,
             block: None,
             joined: Joined::default(),

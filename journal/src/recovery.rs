@@ -30,7 +30,34 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
     if segments.list.is_empty() {
         return Ok(Recovered::default());
     }
-    let begin = first_in_question(&mut segments)?;
+    let mut begin = first_in_question(&mut segments, None)?;
+    let mut end = read_to_end(segments, begin)?;
+    // What was said to be durable may have been said only by what is to be cut.
+    while begin > 0 && end.tail.durable < end.segments.head(begin)?.map_or(u64::MAX, |head| head.first) {
+        begin = first_in_question(&mut end.segments, Some((begin, end.tail.durable)))?;
+        end = read_to_end(end.segments, begin)?;
+    }
+    // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
+    let mut tail = end.tail;
+    tail.is_damaged |= end.last_corrupt.is_some_and(|first| tail.durable <= first);
+    let (next_segment, has_changed) = mend(store, &end.segments.list, begin, &tail)?;
+    let mut missing = end.missing;
+    // What was cut before is not cut again.
+    missing.retain(|missing| missing.why == Why::Corrupt || has_changed);
+    Ok(Recovered { position: Position { next: end.next, previous_crc: tail.crc }, next_segment, missing })
+}
+
+/// What was read, from a segment to the end.
+struct End<'s> {
+    segments: Segments<'s>,
+    tail: Tail,
+    next: u64,
+    missing: Vec<Missing>,
+    /// Where the last corruption begins.
+    last_corrupt: Option<u64>,
+}
+
+fn read_to_end(segments: Segments<'_>, begin: usize) -> Result<End<'_>, ReadError> {
     let mut reader = Reader::at(segments, begin);
     let (mut missing, mut last_corrupt) = (Vec::new(), None);
     while let Some(item) = reader.next()? {
@@ -42,25 +69,23 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
             missing.push(found);
         }
     }
-    let (segments, mut tail, next) = reader.into_tail();
-    // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
-    tail.is_damaged |= last_corrupt.is_some_and(|first| tail.durable <= first);
-    let (next_segment, has_changed) = mend(store, &segments.list, begin, &tail)?;
-    // What was cut before is not cut again.
-    missing.retain(|missing| missing.why == Why::Corrupt || has_changed);
-    Ok(Recovered { position: Position { next, previous_crc: tail.crc }, next_segment, missing })
+    let (segments, tail, next) = reader.into_tail();
+    Ok(End { segments, tail, next, missing, last_corrupt })
 }
 
-/// The last segment that begins below what a later one has said to be durable: all before it is durable by proof.
-fn first_in_question(segments: &mut Segments<'_>) -> Result<usize, ReadError> {
-    let mut durable = 0;
+/// The last segment that begins below what a later one has said to be durable: all before it is durable by proof. If
+/// that of a place was said only up to `.1`, one before it.
+fn first_in_question(segments: &mut Segments<'_>, said: Option<(usize, u64)>) -> Result<usize, ReadError> {
+    let (end, mut durable) = said.unwrap_or((segments.list.len(), 0));
     let mut lowest = u64::MAX;
     for place in (0..segments.list.len()).rev() {
         let Some(head) = segments.head(place)? else { continue };
-        if head.first <= durable && head.first < lowest {
+        if place < end && head.first <= durable && head.first < lowest {
             return Ok(place);
         }
-        durable = durable.max(head.durable);
+        if place < end {
+            durable = durable.max(head.durable);
+        }
         lowest = lowest.min(head.first);
     }
     Ok(0)

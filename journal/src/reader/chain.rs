@@ -76,6 +76,7 @@ impl Reader<'_> {
                 self.tail.crc = header.crc;
                 self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
+                self.spare_chain = None;
                 self.follow(&header);
                 Ok(())
             }
@@ -121,6 +122,9 @@ impl Reader<'_> {
             return Ok(());
         }
         let next = *self.next.get_or_insert(head.first);
+        if self.spare_chain == Some(head.previous_crc) {
+            self.chain = self.spare_chain;
+        }
         let joins = self.chain.is_none_or(|crc| crc == head.previous_crc);
         if next >= self.limit.below {
             if joins {
@@ -174,11 +178,13 @@ impl Reader<'_> {
             None => None,
         };
         let is_in_record = self.next.is_some_and(|next| next < self.limit.below);
-        let (mut chain, expected) = (self.chain, self.expected);
+        let (counted, expected) = (self.chain, self.expected);
         let aim = heir.map(|head| head.previous_crc);
         while self.chain != aim && self.pass_block()? {}
-        if self.chain == aim {
-            chain = aim;
+        let chain = self.chain;
+        if chain != aim {
+            // It goes on in a later segment, from here or from there.
+            self.spare_chain = self.spare_chain.or(counted);
         }
         if self.segments.list[self.place].is_packed {
             while self.pass_block()? {}
@@ -262,7 +268,7 @@ impl Reader<'_> {
             index,
             next: self.next,
             expected: self.expected,
-            chain: self.chain,
+            chains: [self.chain, self.spare_chain],
             durable: self.durable,
         };
         let found = search(&mut self.segments, &lost)?;

@@ -277,6 +277,8 @@ impl Build {
         self.next = next;
         self.first = next;
         self.previous_crc = previous_crc;
+        self.payload.clear();
+        (self.count, self.flags, self.block_ns) = (0, 0, None);
         self.expected.retain(|(sequence, ..)| *sequence < next);
     }
 
