@@ -187,8 +187,8 @@ pub struct Writer {
     is_settled_open: bool,
     written: u64,
     durable: u64,
-    /// What blocks say is durable. In class async it passes over what is unsure: a reader is not to take a hole there
-    /// for the end, with all the segments behind it.
+    /// What blocks say is durable. In class async it passes over what is unsure, since nothing makes that durable any
+    /// more: a reader is not to take a hole there for the end, and cut all that is behind it.
     told_durable: u64,
     condition: Condition,
     poisoned_ns: u64,
@@ -280,6 +280,7 @@ impl Writer {
     pub fn finish(&mut self) {
         if self.ending == Ending::No {
             self.ending = if self.next > self.begin { Ending::Asked } else { Ending::Placed };
+            self.strikes = 0;
         }
     }
 

@@ -6,6 +6,10 @@
 //! and told. What holds in any case: an operation completes once; a flush begins only after its write has ended well,
 //! and ends with ECANCELED if it did not.
 
+mod probe;
+#[cfg(test)]
+mod tests;
+
 use crate::fail;
 use crate::uring::{Depth, Done, IGNORED, Piece, Place, Ring, RingError, RingPlan};
 use io_uring::{opcode, types};
@@ -15,15 +19,12 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Completions taken at a time.
 const BATCH: usize = 64;
-/// What is written to see what works.
-const PROBE_BYTES: usize = 4096;
 
 /// What an operation was for: the upper half of its user data.
 const OP: u64 = 1;
@@ -314,7 +315,7 @@ impl Disk {
         match flying.then {
             Then::Settle if is_whole => {
                 let Some(file) = self.place_of(flying.segment) else { return self.end(at, Err(libc::EBADF)) };
-                return self.ring.flush(file, user_data(SETTLE, id.0));
+                self.ring.flush(file, user_data(SETTLE, id.0))
             }
             Then::Flush(flush) => {
                 self.end(at, outcome)?;
@@ -346,93 +347,6 @@ impl Disk {
     /// Whether nothing is on its way.
     pub(crate) fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.events.is_empty()
-    }
-
-    /// Writes to a file of its own in each way, and reads what came of it.
-    fn prove(&mut self, folder: &Path) -> io::Result<()> {
-        let path = folder.join("probe.tmp");
-        let outcome = self.prove_with(&path);
-        let _ = std::fs::remove_file(&path); // A run that follows removes it, too.
-        outcome
-    }
-
-    fn prove_with(&mut self, path: &Path) -> io::Result<()> {
-        let create = |flags| {
-            File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .custom_flags(flags)
-                .open(path)
-        };
-        create(0)?; // Whatever is wrong with the folder is no matter of O_DIRECT.
-        let opened = ask("journal.direct", || create(libc::O_DIRECT));
-        let tried = opened.and_then(|file| self.prove_writing(file, 0, Flush::No));
-        match tried {
-            Ok(()) => {}
-            Err(error) if is_full(&error) => return Err(error),
-            Err(error) => {
-                self.mode.direct = Err(error);
-                self.prove_writing(create(0)?, 0, Flush::No)?;
-            }
-        }
-        let flags = if self.is_direct() { libc::O_DIRECT } else { 0 };
-        let tried = ask("journal.link", || Ok(()))
-            .and_then(|()| self.prove_writing(create(flags)?, 1, Flush::Linked(OpId(u32::MAX - 1))));
-        tried
-            .or_else(|error| if is_full(&error) { Err(error) } else { Ok(self.mode.linked = Err(error)) })?;
-        let tried = ask("journal.through", || Ok(()))
-            .and_then(|()| self.prove_writing(create(flags)?, 2, Flush::Through));
-        tried.or_else(|error| if is_full(&error) { Err(error) } else { Ok(self.mode.through = Err(error)) })
-    }
-
-    /// Writes a page of that byte, and reads it from the file.
-    fn prove_writing(&mut self, file: File, byte: u8, flush: Flush) -> io::Result<()> {
-        let (byte, read) = (0xa0 | byte, file.try_clone()?);
-        self.memory()[..PROBE_BYTES].fill(byte);
-        self.add(u64::MAX, [0; 16], file)?;
-        let mut wanted = match flush {
-            Flush::Linked(name) => vec![OpId(u32::MAX), name],
-            _ => vec![OpId(u32::MAX)],
-        };
-        let mut events = Vec::new();
-        // The file first, so that it is known by its place.
-        self.pump(&mut events, |events| events.iter().any(|event| matches!(event, Event::Ready { .. })))?;
-        let (id, len) = (OpId(u32::MAX), PROBE_BYTES);
-        self.begin(&Op::Write { id, segment: u64::MAX, block: 0, len, offset: 0, flush })?;
-        self.pump(&mut events, |events| {
-            wanted
-                .retain(|id| !events.iter().any(|event| matches!(event, Event::Done(done, _) if done == id)));
-            wanted.is_empty()
-        })?;
-        self.remove(u64::MAX)?;
-        for event in events {
-            if let Event::Done(_, Err(errno)) = event {
-                return Err(io::Error::from_raw_os_error(errno));
-            }
-        }
-        let mut page = Page([0; PROBE_BYTES]);
-        let came = read.read_at(&mut page.0, 0)?;
-        let is_there = came == PROBE_BYTES && page.0.iter().all(|found| *found == byte);
-        if is_there { Ok(()) } else { Err(io::Error::other("what was written is not there")) }
-    }
-
-    /// Waits for what is looked for, for at most ten seconds: the first write to a disk that sleeps takes a while.
-    fn pump(
-        &mut self,
-        events: &mut Vec<Event>,
-        mut is_there: impl FnMut(&[Event]) -> bool,
-    ) -> io::Result<()> {
-        for _ in 0..1_000 {
-            self.wait(Duration::from_millis(10))?;
-            self.take(events)?;
-            if is_there(events) {
-                return Ok(());
-            }
-        }
-        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// A sentence for each thing that is lacking.
@@ -474,10 +388,6 @@ impl fmt::Display for Disk {
     }
 }
 
-/// Memory that O_DIRECT reads to.
-#[repr(align(4096))]
-struct Page([u8; PROBE_BYTES]);
-
 fn outcome_of(result: i32) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| -result)
 }
@@ -485,14 +395,3 @@ fn outcome_of(result: i32) -> Result<usize, Errno> {
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
-
-/// What the kernel says, unless a test has it refuse.
-fn ask<T>(name: &str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if fail::is_refused(name) {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    call()
-}
-
-#[cfg(test)]
-mod tests;

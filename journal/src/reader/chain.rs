@@ -74,7 +74,9 @@ impl Reader<'_> {
                 cursor.pass(&header);
                 self.tail.end = Some((self.place, cursor.offset));
                 self.tail.crc = header.crc;
+                self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
+                self.spare_chain = None;
                 self.follow(&header);
                 Ok(())
             }
@@ -120,6 +122,9 @@ impl Reader<'_> {
             return Ok(());
         }
         let next = *self.next.get_or_insert(head.first);
+        if self.spare_chain == Some(head.previous_crc) {
+            self.chain = self.spare_chain;
+        }
         let joins = self.chain.is_none_or(|crc| crc == head.previous_crc);
         if next >= self.limit.below {
             if joins {
@@ -173,11 +178,13 @@ impl Reader<'_> {
             None => None,
         };
         let is_in_record = self.next.is_some_and(|next| next < self.limit.below);
-        let (mut chain, expected) = (self.chain, self.expected);
+        let (counted, expected) = (self.chain, self.expected);
         let aim = heir.map(|head| head.previous_crc);
         while self.chain != aim && self.pass_block()? {}
-        if self.chain == aim {
-            chain = aim;
+        let chain = self.chain;
+        if chain != aim {
+            // It goes on in a later segment, from here or from there.
+            self.spare_chain = self.spare_chain.or(counted);
         }
         if self.segments.list[self.place].is_packed {
             while self.pass_block()? {}
@@ -261,7 +268,7 @@ impl Reader<'_> {
             index,
             next: self.next,
             expected: self.expected,
-            chain: self.chain,
+            chains: [self.chain, self.spare_chain],
             durable: self.durable,
         };
         let found = search(&mut self.segments, &lost)?;
@@ -293,6 +300,7 @@ impl Reader<'_> {
         while self.place < resume.place {
             self.pass_segment();
         }
+        self.next.get_or_insert(until);
         self.limit = self.segments.limit(self.place)?;
         (self.expected, self.chain) = (header.first, Some(header.previous_crc));
         self.open(self.place, resume.offset, header.segment, header.index)
@@ -313,6 +321,7 @@ impl Reader<'_> {
         if found.is_proven {
             let ((segment, offset), until) = (found.bad.unwrap_or(here), next.max(found.durable));
             self.next = Some(until);
+            self.tail.is_damaged = true;
             self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
         } else if bytes > 0 {
             let (segment, offset) = here;

@@ -112,9 +112,9 @@ impl Writer {
     fn last_flush_ended(&mut self, outcome: Result<usize, Errno>) {
         let Some(closing) = &mut self.closing else { return };
         closing.flush = Flushing::Ended { is_whole: outcome.is_ok() };
+        self.told_durable = closing.end;
         match outcome {
             Ok(_) => {
-                self.told_durable = closing.end;
                 if self.condition.unsure == 0 {
                     self.durable = closing.end;
                 }
@@ -182,6 +182,7 @@ impl Writer {
         self.last_crc = self.settled_crc;
         if self.plan.durability == Durability::Async {
             self.condition.unsure += self.unsure_since(segment.begin);
+            self.told_durable = self.settled;
         }
         Some(Op::Close { segment: segment.number, used_bytes: segment.used_bytes, is_whole: false })
     }

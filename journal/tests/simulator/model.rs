@@ -55,6 +55,7 @@ impl Model {
                     );
                     ensure!(record.payload == payload, "record {sequence}: another payload");
                     found.end += 1;
+                    is_first = false;
                 }
                 Item::Missing(missing) => {
                     let why = missing.why;
@@ -69,7 +70,6 @@ impl Model {
                     }
                 }
             }
-            is_first = false;
         }
         Ok(found)
     }

@@ -7,7 +7,7 @@ use super::model::Model;
 use super::{Checked, Dice, ensure};
 use journal::record::Stamp;
 use journal::writer::Condition;
-use journal::{Drain, Durability, Header, Kind, Plan, Position, Tap, Writer, queue};
+use journal::{Drain, Durability, Header, Kind, Op, Plan, Position, Tap, Writer, block, queue};
 use std::collections::VecDeque;
 use std::fmt::Debug;
 
@@ -31,7 +31,7 @@ impl Trace {
     /// Adds what happened.
     pub fn add(&mut self, what: impl Debug) {
         if self.1 {
-            if self.0.len() == 120 {
+            if self.0.len() == 400 {
                 self.0.pop_front();
             }
             self.0.push_back(format!("{what:?}"));
@@ -285,12 +285,22 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             let Some(op) = self.writer.next_op(&mut self.memory, self.now_ns) else { break };
-            self.trace.add((self.now_ns, op));
+            self.note(op);
             self.device.begin(op, &self.memory, self.plan.block_bytes, self.disk)?;
         }
         let due_ns = self.writer.due_ns();
         ensure!(due_ns.is_none_or(|due| due > self.now_ns), "{due_ns:?} is due at {}", self.now_ns);
         self.look()
+    }
+
+    fn note(&mut self, op: Op) {
+        let Op::Write { block, .. } = op else { return self.trace.add((self.now_ns, op)) };
+        match block::peek(&self.memory[block * self.plan.block_bytes..]) {
+            Ok(it) => {
+                self.trace.add((self.now_ns, op, it.first, it.count, it.flags, it.previous_crc, it.crc))
+            }
+            Err(bad) => self.trace.add((self.now_ns, op, bad)),
+        }
     }
 
     /// The watermarks only rise, and never above what is there.

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::HashMap;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::Command;
 
 const BLOCK_BYTES: usize = 16 << 10;
