@@ -301,7 +301,7 @@ fn what_means_something_else_begins_anew() {
 #[test]
 fn records_without_a_start_are_passed_over_and_counted() {
     let [a] = ["A"].map(instrument);
-    let begins = start("run", 1, &[&[a.clone()]]);
+    let begins = start("run", 1, &[std::slice::from_ref(&a)]);
     let mut next = start("run", 2, &[&[a]]);
     next.feeds[0].goes_on = Some(0);
     let mut records = vec![begin(&begins, 1), (header(Kind::Connected, 0, 1, 2), Vec::new())];

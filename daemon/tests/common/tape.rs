@@ -27,14 +27,14 @@ impl Taped {
         let (tap, drain) = journal::queue(1 << 20, start.generation);
         let mut taped = Self { engine, tap, drain, records: Vec::new(), wants: Vec::new(), forgets: None };
         let payload = start.encode();
-        taped.push(Kind::Start, (0, 0), now_ns, payload.len(), &mut |put| put(&payload));
+        taped.push(Kind::Start, (0, 0), now_ns, payload.len(), |put| put(&payload));
         taped
     }
 
     pub(crate) fn take(&mut self, input: &Input<'_>, receive_ns: u64) -> Option<Verdict> {
         if self.forgets != Some(input::kind(input)) {
             let place = (input.feed().unwrap_or(0), input::line(input));
-            self.push(input::kind(input), place, receive_ns, input::payload_bytes(input), &mut |put| {
+            self.push(input::kind(input), place, receive_ns, input::payload_bytes(input), |put| {
                 input::write(input, put)
             });
         }
@@ -53,11 +53,11 @@ impl Taped {
         (feed, line): (usize, usize),
         receive_ns: u64,
         len: usize,
-        write: &mut dyn FnMut(&mut dyn FnMut(&[u8])),
+        write: impl FnOnce(&mut dyn FnMut(&[u8])),
     ) {
         let stamp = Stamp { real_ns: 1_700_000_000_000_000_000 + receive_ns, mono_ns: receive_ns };
         let header = Header { kind, flags: 0, line: line as u8, feed: feed as u16, generation: 0, stamp };
-        assert!(self.tap.push(header, len, |put| write(put)));
+        assert!(self.tap.push(header, len, write));
         let (header, len) = self.drain.front().expect("it was pushed");
         let mut payload = vec![0; len];
         // In two pieces, wherever that parts it.
