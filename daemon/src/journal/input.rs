@@ -96,7 +96,7 @@ pub fn line(input: &Input<'_>) -> usize {
     }
 }
 
-/// How long the payload is that [`write`] puts.
+/// How long the payload is that [`write()`] puts.
 pub fn payload_bytes(input: &Input<'_>) -> usize {
     match input {
         Input::Frame { frame, .. } => frame.len(),
