@@ -86,11 +86,16 @@ fn hot_threads_allocate_nothing_once_they_run() {
             _ => format!("url = \"ws://{}\"", sim.addr()),
         };
         let dir = tempfile::tempdir().unwrap();
+        // With a journal of what they take in, and without.
+        let journal = match (threads, venue) {
+            ("fused", "binance") => String::new(),
+            _ => format!("[journal]\nfolder = {:?}\nsegment_mb = 16\n", dir.path().join("journal")),
+        };
         let text = format!(
             "socket = {:?}\nbars = 200\n[[feed]]\nvenue = \"{venue}\"\n{url}\nsymbols = [\"BTCUSDT\", \"ETHUSDT\"]\n\
              [[chart]]\nsource = \"{venue}:BTCUSDT\"\ntimeframe = \"1s\"\nsize = [640, 360]\n\
              [[chart]]\nsource = \"{venue}:ETHUSDT\"\ntimeframe = \"1m\"\nsize = [320, 200]\ntheme = \"light\"\n\
-             [realtime]\nthreads = \"{threads}\"\npriority = 0\nlock_memory = false\n",
+             [realtime]\nthreads = \"{threads}\"\npriority = 0\nlock_memory = false\n{journal}",
             dir.path().join("s"),
         );
         let service = match Service::start(&Config::parse(&text, "the test").unwrap()) {

@@ -1,5 +1,5 @@
-//! The hot threads make no system call but `io_uring_enter`, also while readers wait for the doorbell and clients
-//! adjust charts: strace counts.
+//! The hot threads make no system call but `io_uring_enter`, also while readers wait for the doorbell, clients adjust
+//! charts, and a journal is kept: strace counts.
 
 use shm::adjust::Adjustment;
 use std::fs;
@@ -64,7 +64,8 @@ fn hot_threads_call_nothing_but_io_uring_enter() {
         let text = format!(
             "socket = {socket:?}\n[[feed]]\nvenue = \"binance\"\nurl = \"ws://{venue}\"\nsymbols = [\"BTCUSDT\"]\n\
              [[chart]]\nsource = \"binance:BTCUSDT\"\ntimeframe = \"1s\"\nsize = [640, 360]\n\
-             [realtime]\nthreads = \"{threads}\"\n"
+             [realtime]\nthreads = \"{threads}\"\n[journal]\nfolder = {:?}\nsegment_mb = 1\n",
+            folder.path().join("journal")
         );
         fs::write(&config, text).unwrap();
         let daemon = start(&["run", "--config", config.to_str().unwrap()]);
@@ -105,6 +106,9 @@ fn hot_threads_call_nothing_but_io_uring_enter() {
             }
             assert!(calls.iter().all(|(call, _)| call == "io_uring_enter"), "{threads}, {name}: {calls:?}");
         }
+        let connection = chart_client::Connection::open(Some(&folder.path().join("s"))).unwrap();
+        let (journal, intake) = connection.status().journal().unwrap();
+        assert!(intake.accepted > 100 && journal.durable > 100, "nothing was recorded: {journal:?}");
         drop(daemon);
         let (frames, adjusted) = waiting.join().unwrap();
         assert!(frames > 10, "no frames were waited for, so the doorbell was not tested");

@@ -3,7 +3,26 @@
 //! - `input` is what the engine takes in, as records and back: the same journal gives the same candles.
 //! - `thread` drives the writer over a ring of its own (`disk`); a cold worker prepares segments, packs those that are
 //!   closed and removes old ones (`files`).
+//! - `voice` says in words how it goes, to the log, to readers and to systemd.
+//! - `start` says what the feeds of a configuration are; `player` gives records to engines, as they were given to the
+//!   one that was there.
 //! - `rebuild` makes an engine from what a run before has recorded.
+
+mod disk;
+mod files;
+pub mod input;
+mod keeping;
+mod player;
+mod rebuild;
+mod start;
+mod thread;
+mod voice;
+
+pub(crate) use keeping::{Journal, Opened};
+pub use player::{Played, Player, Tally, Unreadable, Wanted};
+pub(crate) use rebuild::{Progress, describe, rebuild};
+pub use start::{BadStart, Start, StartFeed, StartInstrument};
+pub(crate) use voice::{Saying, Seen, Voice};
 
 use crate::uring::{Bell, Ring};
 use journal::{Header, Kind, Stamp, Tap};
@@ -19,16 +38,24 @@ pub(crate) struct Recorder {
     status: Arc<StatusWriter>,
     /// When the message in hand was received, by both clocks: read once for all that came together.
     stamp: Stamp,
+    /// Sequence of the run's first record.
+    first: u64,
     /// Whether something was recorded that the journal thread may not know of.
     has_news: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(tap: Tap, bell: Arc<Bell>, status: Arc<StatusWriter>) -> Self {
-        Self { tap, bell, status, stamp: Stamp::default(), has_news: false }
+        Self { tap, bell, status, stamp: Stamp::default(), first: 0, has_news: false }
     }
 
-    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece.
+    /// The same, of a run whose first record has this sequence.
+    pub(crate) fn counting_from(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+
+    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece. False
+    /// if it found no room.
     pub(crate) fn record(
         &mut self,
         kind: Kind,
@@ -37,14 +64,14 @@ impl Recorder {
         receive_ns: u64,
         len: usize,
         write: impl FnOnce(&mut dyn FnMut(&[u8])),
-    ) {
+    ) -> bool {
         if self.stamp.mono_ns != receive_ns {
             let age_ns = crate::now_ns().saturating_sub(receive_ns);
             self.stamp = Stamp { real_ns: real_ns().saturating_sub(age_ns), mono_ns: receive_ns };
         }
         let (feed, line, stamp) = (feed as u16, line as u8, self.stamp);
-        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write);
         self.has_news = true;
+        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write)
     }
 
     /// Which configuration all further records are of.
@@ -58,7 +85,7 @@ impl Recorder {
         if !std::mem::take(&mut self.has_news) {
             return Ok(());
         }
-        self.status.set_journal_accepted(self.tap.accepted(), self.tap.lost());
+        self.status.set_journal_accepted(self.first + self.tap.accepted(), self.tap.lost());
         self.bell.ring_on(ring)
     }
 }
