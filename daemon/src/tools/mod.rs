@@ -3,6 +3,7 @@
 //! What holds: a journal is only read, so all of this works while a daemon writes it. Whatever is missing is said, in its
 //! place. With `--json` standard output holds JSON and nothing else.
 //!
+//! - `command` is the command line
 //! - `verify` proves each block and says what is there and what is not
 //! - `dump` shows record by record
 //! - `export` makes tables: of trades, quotes or frames (`sources` decodes them, as they were decoded live), as CSV or
@@ -10,6 +11,7 @@
 //! - `progress`: the bar of all long work; `when`: times on a command line
 
 mod columnar;
+pub mod command;
 pub mod dump;
 pub mod export;
 pub mod progress;
@@ -169,32 +171,31 @@ fn as_json(missing: &Missing) -> Value {
     })
 }
 
-/// Text that is safe on a terminal: what is not printable is escaped. Of at most `width` characters, if there is one.
+/// Text that is safe on a terminal: what is not printable is escaped. Of at most `width` letters, if there is one.
 fn printable(bytes: &[u8], width: Option<usize>) -> String {
-    let mut text = String::new();
-    let mut room = width.unwrap_or(usize::MAX);
+    let width = width.unwrap_or(usize::MAX);
+    // Up to `cut` there is room for a sign that the text goes on.
+    let (mut text, mut letters, mut cut) = (String::new(), 0, 0);
     let mut put = |piece: &str| {
-        let len = piece.chars().count();
-        let fits = len < room || (len == room && width.is_none());
-        if fits {
-            text.push_str(piece);
-            room -= len;
-        } else {
+        letters += piece.chars().count();
+        if letters > width {
+            text.truncate(cut);
             text.push('…');
+            return false;
         }
-        fits
+        text.push_str(piece);
+        if letters < width {
+            cut = text.len();
+        }
+        true
     };
     for chunk in bytes.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            let escaped = if is_plain(letter) { letter.to_string() } else { letter.escape_default().to_string() };
-            if !put(&escaped) {
-                return text;
-            }
-        }
-        for byte in chunk.invalid() {
-            if !put(&format!("\\x{byte:02x}")) {
-                return text;
-            }
+        let valid = chunk.valid().chars().all(|letter| match is_plain(letter) {
+            true => put(letter.encode_utf8(&mut [0; 4])),
+            false => put(&letter.escape_default().to_string()),
+        });
+        if !valid || !chunk.invalid().iter().all(|byte| put(&format!("\\x{byte:02x}"))) {
+            break;
         }
     }
     text
