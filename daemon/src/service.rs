@@ -5,12 +5,13 @@
 
 use crate::config::Config;
 use crate::control::{ControlSocket, Exports};
-use crate::engine::{Engine, EnginePlan};
+use crate::engine::{Engine, EnginePlan, Input};
 use crate::fail;
 use crate::feeds::{self, Connector};
 use crate::gateway;
 use crate::ingest::channel;
 use crate::ingest::hot::Handover;
+use crate::journal::Start;
 use crate::metadata;
 use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
@@ -90,7 +91,8 @@ impl Service {
         let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, wisher, identity)?));
         let step_down = Arc::new(AtomicBool::new(false));
         let setting = Setting { config, status: &status, step_down: &step_down };
-        let mut handover = Handover::new(engine, local);
+        let mut handover = Handover::new(engine.into(), local);
+        tell_days(config, &mut handover);
         handover.arbitrate(&feeds::mold_plans(&sources), &[]);
         let (threads, refused) = Threads::start(&setting, renderer, handover)?;
         degraded.extend(refused);
@@ -250,13 +252,16 @@ impl Service {
         self.connector.stop();
         let connector = &mut self.connector;
         let mut handover = self.threads.halt(|| connector.drain())?;
-        handover.reconfigure(engine, &kept);
+        let start = Start::of(&config, identity, &kept).encode();
+        handover.engine.reconfigure(engine, &kept, (identity.generation as u32, start), now_ns());
+        handover.move_links(&kept);
+        tell_days(&config, &mut handover);
         handover.arbitrate(&feeds::mold_plans(&sources), &kept);
         renderer.step(); // With the candles that were taken over.
         renderer.announce()?;
         let wisher =
             renderer.take_wisher(self.connector.waker()).context("the charts are adjusted already")?;
-        let exports = exports(&self.status, &handover.engine, &renderer, wisher, identity)?;
+        let exports = exports(&self.status, handover.engine.engine(), &renderer, wisher, identity)?;
         self.connector.reconfigure(sources, &kept);
         let setting = Setting { config: &config, status: &self.status, step_down: &self.step_down };
         let (threads, refused) = Threads::start(&setting, renderer, handover)?;
@@ -294,15 +299,21 @@ fn planes(
         huge_pages,
         identity,
     };
-    let mut engine = Engine::new(&plan, status.clone(), now_ns)?;
-    for (place, feed) in config.feeds.iter().enumerate() {
-        feed.day().into_iter().for_each(|day| engine.day(place, day.midnight_ms()));
-    }
+    let engine = Engine::new(&plan, status.clone(), now_ns)?;
     let market = engine.market().reader_fd()?;
     let renderer = Renderer::new(&chart_plans(config)?, market, huge_pages, status.clone(), now_ns)?;
     let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
     let line = "frames lie in 4 KiB pages: there are too few 2 MiB pages (grant them with vm.nr_hugepages)";
     Ok((engine, renderer, small.then(|| line.to_owned()).into_iter().collect()))
+}
+
+/// Tells the engine on which day it is, for venues that tell the time of day only.
+fn tell_days(config: &Config, handover: &mut Handover) {
+    for (feed, of) in config.feeds.iter().enumerate() {
+        if let Some(day) = of.day() {
+            handover.engine.take(&Input::Day { feed, midnight_ms: day.midnight_ms() }, now_ns());
+        }
+    }
 }
 
 fn exports(

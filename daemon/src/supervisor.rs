@@ -62,6 +62,7 @@ impl Pulse {
                 wait: placement.wait.number(),
                 wait_limit_ns: if place == COLD { COLD_LIMIT_NS } else { HOT_WAIT_LIMIT_NS },
                 work_limit_ns: if place == COLD { COLD_LIMIT_NS } else { HOT_WORK_LIMIT_NS },
+                is_aside: 0,
             },
         );
         Self { status, place, step_down }

@@ -3,7 +3,18 @@
 //! - `input` is what the engine takes in, as records and back: the same journal gives the same candles.
 //! - `thread` drives the writer over a ring of its own (`disk`); a cold worker prepares segments, packs those that are
 //!   closed and removes old ones (`files`).
+//! - `start` says what the feeds of a configuration are; `player` gives records to engines, as they were given to the
+//!   one that was there.
 //! - `rebuild` makes an engine from what a run before has recorded.
+
+pub mod input;
+mod player;
+mod rebuild;
+mod start;
+
+pub use player::{Played, Player, Tally, Wanted};
+pub(crate) use rebuild::{Progress, describe, rebuild};
+pub use start::{Start, StartFeed, StartInstrument};
 
 use crate::uring::{Bell, Ring};
 use journal::{Header, Kind, Stamp, Tap};
@@ -28,7 +39,8 @@ impl Recorder {
         Self { tap, bell, status, stamp: Stamp::default(), has_news: false }
     }
 
-    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece.
+    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece. False
+    /// if it found no room.
     pub(crate) fn record(
         &mut self,
         kind: Kind,
@@ -37,14 +49,14 @@ impl Recorder {
         receive_ns: u64,
         len: usize,
         write: impl FnOnce(&mut dyn FnMut(&[u8])),
-    ) {
+    ) -> bool {
         if self.stamp.mono_ns != receive_ns {
             let age_ns = crate::now_ns().saturating_sub(receive_ns);
             self.stamp = Stamp { real_ns: real_ns().saturating_sub(age_ns), mono_ns: receive_ns };
         }
         let (feed, line, stamp) = (feed as u16, line as u8, self.stamp);
-        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write);
         self.has_news = true;
+        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write)
     }
 
     /// Which configuration all further records are of.
