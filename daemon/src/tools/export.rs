@@ -247,8 +247,10 @@ fn copy(export: &Export, store: &dyn Store, span: Span, table: &mut dyn Table) -
         match reader.next().map_err(tool)? {
             None => break,
             Some(Item::Missing(missing)) => {
-                sources.missing();
-                found.missing.push(missing);
+                found.miss(missing);
+                if missing.why == Why::Corrupt {
+                    sources.missing();
+                }
             }
             Some(Item::Record(record)) => take(export.what, &record, &mut sources, &mut found, table)?,
         }

@@ -11,6 +11,7 @@ use crate::engine::Input;
 use crate::journal::input::{self, Scratch};
 use crate::journal::{Start, StartFeed};
 use journal::queue::Lost;
+use journal::record::REPEATED;
 use journal::{Kind, Record};
 use market::protocol::Decoder;
 use market::{Checked, Instrument, Instruments, Integrity, Message, Quote, Trade, TradeSequence, Venue};
@@ -78,6 +79,12 @@ struct Source {
     decoder: Box<dyn Decoder>,
     /// By place of the instrument.
     told: Vec<Told>,
+    /// What its start record says of it.
+    feed: StartFeed,
+    /// Whether the day may be another one than its decoder knows.
+    needs_day: bool,
+    /// Whether the session's beginning lies before all that is read.
+    needs_begin: bool,
 }
 
 /// Which trades of an instrument were told.
@@ -124,7 +131,7 @@ impl Sources {
             Kind::Gap => {
                 if let Some(lost) = Lost::decode(record.payload) {
                     let touched = |(feed, _): &(usize, &mut Source)| lost.concerns(*feed);
-                    self.list.iter_mut().enumerate().filter(touched).for_each(|(_, source)| source.decoder.lost());
+                    self.list.iter_mut().enumerate().filter(touched).for_each(|(_, source)| source.forget());
                 }
             }
             Kind::Tick => {}
@@ -134,9 +141,9 @@ impl Sources {
         Ok(())
     }
 
-    /// Records are missing here.
+    /// Records that were durable are missing here.
     pub(super) fn missing(&mut self) {
-        self.list.iter_mut().for_each(|source| source.decoder.lost());
+        self.list.iter_mut().for_each(Source::forget);
     }
 
     fn start(&mut self, record: &Record<'_>) {
@@ -148,6 +155,11 @@ impl Sources {
             }
         };
         let is_same_run = start.run == self.run;
+        if is_same_run && start.generation == self.generation {
+            return;
+        }
+        let is_repeated = record.header.flags & REPEATED > 0;
+        let follows = is_same_run && start.generation == self.generation + 1 && !is_repeated;
         let mut old: Vec<_> = self.list.drain(..).map(Some).collect();
         for source in old.iter_mut().flatten() {
             let told = std::mem::take(&mut source.told);
@@ -156,8 +168,11 @@ impl Sources {
             }
         }
         for feed in &start.feeds {
-            let goes_on = feed.goes_on.filter(|_| is_same_run).and_then(|place| old.get_mut(place)?.take());
+            let goes_on = feed.goes_on.filter(|_| follows).and_then(|place| old.get_mut(place)?.take());
             let mut source = Source::new(feed, goes_on);
+            // Read from the middle, where neither the day nor the session's beginning was told.
+            let is_middle = is_repeated || (is_same_run && !follows);
+            (source.needs_day, source.needs_begin) = (source.needs_day | is_middle, source.needs_begin | is_middle);
             for (_, instrument) in source.instruments.iter() {
                 let key = (source.venue, instrument.symbol.clone());
                 let mut told = self.before.remove(&key).unwrap_or_default();
@@ -185,10 +200,11 @@ impl Sources {
             }
         };
         let Some(source) = self.list.get_mut(usize::from(record.header.feed)) else { return Ok(()) };
+        source.learn(input.as_ref(), record.header.stamp.real_ns);
         match input {
             Some(Input::Frame { frame, .. }) => {
                 let mut told = Ok(());
-                let Source { venue, instruments, decoder, told: known } = source;
+                let Source { venue, instruments, decoder, told: known, .. } = source;
                 let is_numbered = venue.protocol().proof().trades_are_numbered;
                 let outcome = decoder.decode(frame, instruments, &mut |message| {
                     let (place, event) = match message {
@@ -251,9 +267,32 @@ impl Source {
             let _ = instruments.add(instrument); // There are far fewer than fit.
         }
         let inherited = goes_on.filter(|old| old.venue == venue && old.decoder.keeps_session());
+        let (needs_day, needs_begin) = inherited.as_ref().map_or((false, false), |old| (old.needs_day, old.needs_begin));
         let mut decoder = inherited.map_or_else(|| venue.protocol().decoder(), |old| old.decoder);
         decoder.prepare(&instruments);
-        Self { venue, instruments, decoder, told: Vec::new() }
+        Self { venue, instruments, decoder, told: Vec::new(), feed: feed.clone(), needs_day, needs_begin }
+    }
+
+    /// Something of it is missing.
+    fn forget(&mut self) {
+        self.decoder.lost();
+        self.needs_day = true;
+    }
+
+    /// Tells the decoder what an input shows that is not known, as the player does it for engines.
+    fn learn(&mut self, input: Option<&Input<'_>>, real_ns: u64) {
+        let begins = match input {
+            Some(Input::Frame { .. }) => self.needs_begin && self.venue.protocol().is_numbered_by_transport(),
+            Some(Input::Begin { .. }) => true,
+            Some(Input::Day { .. }) => return self.needs_day = false,
+            _ => return,
+        };
+        if begins && std::mem::take(&mut self.needs_day) {
+            self.decoder.day(self.feed.midnight_ms(real_ns));
+        }
+        if begins && std::mem::take(&mut self.needs_begin) && matches!(input, Some(Input::Frame { .. })) {
+            self.decoder.begin(false);
+        }
     }
 }
 
