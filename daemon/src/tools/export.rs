@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// So many places where something is missing are told one by one.
+const TOLD_AT_MOST: usize = 1_000;
+
 /// What to export, and where to.
 #[derive(Debug, Clone)]
 pub struct Export {
@@ -228,7 +231,10 @@ struct Found {
     rows: u64,
     first_ns: Option<u64>,
     last_ns: u64,
+    /// The first [`TOLD_AT_MOST`] of what is missing, and how much that is in all.
     missing: Vec<Missing>,
+    findings: u64,
+    is_corrupt: bool,
     /// How many gap records there are, and how many records they tell were lost.
     gaps: u64,
     lost: u64,
@@ -247,10 +253,10 @@ fn copy(export: &Export, store: &dyn Store, span: Span, table: &mut dyn Table) -
         match reader.next().map_err(tool)? {
             None => break,
             Some(Item::Missing(missing)) => {
-                found.miss(missing);
                 if missing.why == Why::Corrupt {
                     sources.missing();
                 }
+                found.miss(missing);
             }
             Some(Item::Record(record)) => take(export.what, &record, &mut sources, &mut found, table)?,
         }
@@ -349,15 +355,25 @@ fn take(
 }
 
 impl Found {
+    fn miss(&mut self, missing: Missing) {
+        self.findings += 1;
+        self.is_corrupt |= missing.why == Why::Corrupt;
+        if self.missing.len() < TOLD_AT_MOST {
+            self.missing.push(missing);
+        }
+    }
+
     fn outcome(&self) -> Outcome {
-        let is_corrupt = self.missing.iter().any(|missing| missing.why == Why::Corrupt);
-        if is_corrupt { Outcome::Corrupt } else { Outcome::Whole }
+        if self.is_corrupt { Outcome::Corrupt } else { Outcome::Whole }
     }
 
     /// Says on standard error what is missing or could not be read.
     fn complain(&self) {
         for missing in &self.missing {
             eprintln!("chartd: missing: {}", super::describe(missing));
+        }
+        if self.findings > TOLD_AT_MOST as u64 {
+            eprintln!("chartd: missing: and {} more", self.findings - TOLD_AT_MOST as u64);
         }
         let Self { gaps, lost, tally, .. } = self;
         if *gaps > 0 {
@@ -378,7 +394,7 @@ impl Found {
         if let Some(first_ns) = self.first_ns {
             text += &format!(", received from {} to {}", Utc(first_ns), Utc(self.last_ns));
         }
-        if !self.missing.is_empty() || self.gaps > 0 {
+        if self.findings > 0 || self.gaps > 0 {
             text += "; some are missing";
         }
         text
@@ -395,6 +411,7 @@ impl Found {
             "first": self.first_ns.map(time),
             "last": self.first_ns.map(|_| time(self.last_ns)),
             "missing": missing,
+            "finding_count": self.findings,
             "gaps": self.gaps,
             "lost_records": self.lost,
             "duplicates": self.tally.duplicates,
