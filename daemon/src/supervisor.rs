@@ -251,6 +251,7 @@ mod tests {
             wait: 3,
             wait_limit_ns: 400,
             work_limit_ns: 100,
+            is_aside: 0,
         }
     }
 

@@ -30,6 +30,7 @@ pub enum Journal {
         /// The folder that holds the segments
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+        /// When it was received
         #[command(flatten)]
         span: Between,
         /// Show only what came from this venue
@@ -63,6 +64,7 @@ pub enum Journal {
         /// What to write
         #[arg(long, default_value = "trades")]
         what: export::What,
+        /// When it was received
         #[command(flatten)]
         span: Between,
         /// Of this instrument only, as binance:BTCUSDT

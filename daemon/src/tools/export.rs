@@ -16,7 +16,6 @@ use journal::reader::Why;
 use journal::{Item, Kind, Missing, Reader, Record, Span, Store};
 use market::Side;
 use serde_json::{Value, json};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// So many places where something is missing are told one by one.
