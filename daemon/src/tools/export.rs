@@ -172,7 +172,7 @@ fn to_stdout(export: &Export, format: Format, store: &dyn Store, span: Span) -> 
     let out = target::stdout();
     let mut table: Box<dyn Table> = match format {
         Format::Jsonl => Box::new(JsonLines::new(out, columns)),
-        _ => Box::new(Csv::new(out, columns).map_err(ToolError::stdout)?),
+        _ => Box::new(Csv::new(out, columns)),
     };
     let found = copy(export, store, span, &mut *table).map_err(failed)?;
     found.complain();
@@ -187,7 +187,7 @@ fn to_file(export: &Export, format: Format, store: &dyn Store, span: Span) -> Re
     let found = loop {
         let out = target.begin()?;
         let mut table: Box<dyn Table> = match format {
-            Format::Csv => Box::new(Csv::new(out, columns).map_err(|source| target.failed(source))?),
+            Format::Csv => Box::new(Csv::new(out, columns)),
             Format::Jsonl => Box::new(JsonLines::new(out, columns)),
             Format::Parquet => Box::new(Parquet::new(out, columns, scales)),
         };

@@ -111,10 +111,12 @@ pub(super) trait Table {
 /// their own, in hexadecimal.
 pub(super) struct Csv<W> {
     out: W,
+    /// The first line, until it is written: where nothing could be read, nothing is.
+    names: String,
 }
 
 impl<W: Write> Csv<W> {
-    pub(super) fn new(mut out: W, columns: &[Column]) -> io::Result<Self> {
+    pub(super) fn new(out: W, columns: &[Column]) -> Self {
         let mut names = Vec::new();
         for column in columns {
             names.push(format!("{}{}", column.name, column.suffix()));
@@ -122,13 +124,19 @@ impl<W: Write> Csv<W> {
                 names.push(format!("{}_hex", column.name));
             }
         }
-        writeln!(out, "{}", names.join(","))?;
-        Ok(Self { out })
+        Self { out, names: names.join(",") + "\n" }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.out.write_all(std::mem::take(&mut self.names).as_bytes())
     }
 }
 
 impl<W: Write> Table for Csv<W> {
     fn row(&mut self, cells: &[Cell<'_>]) -> Result<(), TableError> {
+        if !self.names.is_empty() {
+            self.begin()?;
+        }
         let out = &mut self.out;
         for (place, cell) in cells.iter().enumerate() {
             if place > 0 {
@@ -151,6 +159,7 @@ impl<W: Write> Table for Csv<W> {
     }
 
     fn finish(&mut self, _about: &About) -> Result<(), TableError> {
+        self.begin()?;
         Ok(self.out.flush()?)
     }
 }
@@ -248,7 +257,7 @@ mod tests {
     #[test]
     fn csv_quotes_what_must_be_quoted() {
         let mut text = Vec::new();
-        let mut table = Csv::new(&mut text, &COLUMNS).unwrap();
+        let mut table = Csv::new(&mut text, &COLUMNS);
         ROWS.iter().for_each(|row| table.row(row).unwrap());
         table.finish(&About::default()).unwrap();
         let expected = "sequence,receive_time_ns,time_ms,symbol,price,frame,frame_hex\n\
