@@ -192,7 +192,9 @@ impl<W: Write + Send> Table for Parquet<W> {
                 }
                 (Cell::Millis(value), Waiting::Whole(values)) => values.push(value),
                 (Cell::Decimal(value, digits), Waiting::Decimals(values)) => values.push((value, digits)),
-                (Cell::Word(text), Waiting::Texts(values)) => values.push(shared(values.last(), text.as_bytes())),
+                (Cell::Word(text), Waiting::Texts(values)) => {
+                    values.push(shared(values.last(), text.as_bytes()))
+                }
                 (Cell::Bytes(bytes), Waiting::Texts(values)) => {
                     self.bytes += bytes.len();
                     values.push(ByteArray::from(bytes));
@@ -289,7 +291,11 @@ fn properties(columns: &[Column]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("chartd version {}", env!("CARGO_PKG_VERSION")))
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_sorting_columns(Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: false }]));
+        .set_sorting_columns(Some(vec![SortingColumn {
+            column_idx: 0,
+            descending: false,
+            nulls_first: false,
+        }]));
     for column in columns.iter().filter(|column| column.of == Type::Bytes) {
         let path = ColumnPath::from(column.name);
         // Hardly a frame comes twice, and the least and the greatest of them say nothing.

@@ -97,6 +97,10 @@ fn columns() -> Option<usize> {
 
 fn is_wanted(dump: &Dump, record: &Record<'_>, feeds: &Feeds) -> bool {
     let kind = record.header.kind;
+    // A part of a journal begins with the start record in force, which may be from before it.
+    if kind == Kind::Start && dump.from.is_some_and(|from| record.header.stamp.real_ns < from.0) {
+        return false;
+    }
     if !dump.kinds.is_empty() && !dump.kinds.contains(&kind) {
         return false;
     }
@@ -193,7 +197,8 @@ fn content(record: &Record<'_>, feeds: &Feeds, scratch: &mut Scratch) -> String 
         Ok(Some(Input::Day { midnight_ms, .. })) => format!("the day began at {}", millis(midnight_ms)),
         Ok(Some(Input::Begin { is_whole, is_proven, .. })) => {
             let whole = if is_whole { "from its first message on" } else { "from its middle on" };
-            let proven = if is_proven { "nothing was lost before it" } else { "what was before it may be lost" };
+            let proven =
+                if is_proven { "nothing was lost before it" } else { "what was before it may be lost" };
             format!("a session begins, {whole}; {proven}")
         }
         Ok(Some(Input::Lost { from, to, .. })) => format!("messages {from} to {to} will not come"),
@@ -289,7 +294,8 @@ fn input_json(input: &Input<'_>, record: &Record<'_>, feeds: &Feeds, put: &mut i
         }
         Input::Lost { from, to, .. } => put("messages", json!({"from": from, "to": to})),
         Input::Book { instrument, snapshot, .. } => {
-            let side = |levels: &[Level]| levels.iter().map(|one| level(one, digits(instrument))).collect::<Value>();
+            let side =
+                |levels: &[Level]| levels.iter().map(|one| level(one, digits(instrument))).collect::<Value>();
             put("symbol", symbol(instrument));
             put("last_update_id", snapshot.last_id.into());
             put("limit", snapshot.limit.into());

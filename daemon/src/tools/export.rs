@@ -150,12 +150,18 @@ pub fn run(export: &Export) -> Result<Outcome, ToolError> {
         return Err(ToolError::Usage(why.to_owned()));
     }
     if is_stdout && export.json {
-        return Err(ToolError::Usage("--json prints the summary where the table goes with -o -; leave one out".into()));
+        return Err(ToolError::Usage(
+            "--json prints the summary where the table goes with -o -; leave one out".into(),
+        ));
     }
     let format = Format::of(export, is_stdout)?;
     let span = super::span(export.from, export.to)?;
     let store = super::open(&export.dir)?;
-    let outcome = if is_stdout { to_stdout(export, format, &store, span) } else { to_file(export, format, &store, span) };
+    let outcome = if is_stdout {
+        to_stdout(export, format, &store, span)
+    } else {
+        to_file(export, format, &store, span)
+    };
     match outcome {
         Err(error) if error.is_unwanted() => Ok(Outcome::Whole),
         outcome => outcome,
@@ -384,7 +390,9 @@ impl Found {
         }
         if tally.unclaimed > 0 {
             let count = tally.unclaimed;
-            eprintln!("chartd: {count} records could not be read, since the start record that explains them is missing");
+            eprintln!(
+                "chartd: {count} records could not be read, since the start record that explains them is missing"
+            );
         }
     }
 

@@ -91,7 +91,9 @@ fn open(dir: &Path) -> Result<Folder, ToolError> {
     let shown = dir.display();
     match dir.metadata() {
         Ok(data) if data.is_dir() => Ok(Folder::new(dir)),
-        Ok(_) => Err(ToolError::Usage(format!("{shown} is not a folder; name the folder that holds the segments"))),
+        Ok(_) => {
+            Err(ToolError::Usage(format!("{shown} is not a folder; name the folder that holds the segments")))
+        }
         Err(error) => Err(ToolError::Usage(format!("cannot read {shown}: {error}"))),
     }
 }
@@ -146,13 +148,18 @@ fn describe(missing: &Missing) -> String {
     let Missing { records, segment, offset, why } = missing;
     let place = format!("segment {segment}, byte {offset}");
     match why {
-        Why::Corrupt if records.is_empty() => format!("corrupt bytes at {place}; no record is missing by number"),
+        Why::Corrupt if records.is_empty() => {
+            format!("corrupt bytes at {place}; no record is missing by number")
+        }
         Why::Corrupt => {
             let count = records.end - records.start;
             format!("records {} to {} ({count}) are corrupt: {place}", records.start, records.end - 1)
         }
         Why::Torn { bytes } => {
-            format!("a torn tail of {bytes} bytes behind record {}: {place}; it was never durable", records.start)
+            format!(
+                "a torn tail of {bytes} bytes behind record {}: {place}; it was never durable",
+                records.start
+            )
         }
     }
 }

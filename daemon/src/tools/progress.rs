@@ -29,7 +29,15 @@ impl Progress {
     /// Begins: `what` says what is done, as "reading". Nothing is ever shown unless `is_wanted`.
     pub fn new(what: &'static str, total_bytes: u64, is_wanted: bool) -> Self {
         let is_wanted = is_wanted && std::io::stderr().is_terminal();
-        Self { what, is_wanted, started: Instant::now(), total_bytes, done_bytes: 0, told_bytes: 0, bar: None }
+        Self {
+            what,
+            is_wanted,
+            started: Instant::now(),
+            total_bytes,
+            done_bytes: 0,
+            told_bytes: 0,
+            bar: None,
+        }
     }
 
     /// So many bytes more are done.

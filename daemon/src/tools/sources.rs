@@ -108,7 +108,8 @@ impl Sources {
     /// The most decimal places that prices and quantities have from here on.
     pub(super) fn digits(&self) -> [u8; 2] {
         let wanted = |instrument: &&Instrument| is_wanted(self.only.as_ref(), instrument);
-        let all = self.list.iter().flat_map(|source| source.instruments.iter()).map(|(_, instrument)| instrument);
+        let all =
+            self.list.iter().flat_map(|source| source.instruments.iter()).map(|(_, instrument)| instrument);
         all.filter(wanted).fold([0; 2], |[price, qty], instrument| {
             [price.max(instrument.price_digits), qty.max(instrument.qty_digits)]
         })
@@ -172,7 +173,8 @@ impl Sources {
             let mut source = Source::new(feed, goes_on);
             // Read from the middle, where neither the day nor the session's beginning was told.
             let is_middle = is_repeated || (is_same_run && !follows);
-            (source.needs_day, source.needs_begin) = (source.needs_day | is_middle, source.needs_begin | is_middle);
+            (source.needs_day, source.needs_begin) =
+                (source.needs_day | is_middle, source.needs_begin | is_middle);
             for (_, instrument) in source.instruments.iter() {
                 let key = (source.venue, instrument.symbol.clone());
                 let mut told = self.before.remove(&key).unwrap_or_default();
@@ -217,9 +219,13 @@ impl Sources {
                         }
                         _ => return,
                     };
-                    let Some(instrument) = instruments.get(place).filter(|one| is_wanted(only, one)) else { return };
+                    let Some(instrument) = instruments.get(place).filter(|one| is_wanted(only, one)) else {
+                        return;
+                    };
                     let is_news = match event {
-                        Event::Trade { trade, .. } => known[usize::from(place.0)].is_news(&trade, is_numbered, tally),
+                        Event::Trade { trade, .. } => {
+                            known[usize::from(place.0)].is_news(&trade, is_numbered, tally)
+                        }
                         Event::Quote { .. } => true,
                     };
                     if is_news && told.is_ok() {
@@ -232,12 +238,16 @@ impl Sources {
                 told
             }
             Some(Input::Trades { instrument: place, trades, .. }) => {
-                let Some(instrument) = source.instruments.get(place).filter(|one| is_wanted(only, one)) else {
+                let Some(instrument) = source.instruments.get(place).filter(|one| is_wanted(only, one))
+                else {
                     return Ok(());
                 };
                 let known = &mut source.told[usize::from(place.0)];
                 for trade in trades.iter().filter(|trade| known.is_missed(trade)) {
-                    each(instrument, Event::Trade { event_ms: None, trade: *trade, origin: Origin::Fetched })?;
+                    each(
+                        instrument,
+                        Event::Trade { event_ms: None, trade: *trade, origin: Origin::Fetched },
+                    )?;
                 }
                 Ok(())
             }
@@ -267,7 +277,8 @@ impl Source {
             let _ = instruments.add(instrument); // There are far fewer than fit.
         }
         let inherited = goes_on.filter(|old| old.venue == venue && old.decoder.keeps_session());
-        let (needs_day, needs_begin) = inherited.as_ref().map_or((false, false), |old| (old.needs_day, old.needs_begin));
+        let (needs_day, needs_begin) =
+            inherited.as_ref().map_or((false, false), |old| (old.needs_day, old.needs_begin));
         let mut decoder = inherited.map_or_else(|| venue.protocol().decoder(), |old| old.decoder);
         decoder.prepare(&instruments);
         Self { venue, instruments, decoder, told: Vec::new(), feed: feed.clone(), needs_day, needs_begin }

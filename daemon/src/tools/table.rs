@@ -272,8 +272,10 @@ mod tests {
         let mut table = JsonLines::new(&mut text, &COLUMNS);
         ROWS.iter().for_each(|row| table.row(row).unwrap());
         table.finish(&About::default()).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.split_inclusive(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
         let expected = [
             serde_json::json!({
                 "sequence": u64::MAX, "receive_time_ns": 7, "time_ms": -8, "symbol": "XBT/USD",

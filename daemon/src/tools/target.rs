@@ -19,11 +19,16 @@ impl Target {
     /// Begins a file that is to be at `path`.
     pub(super) fn new(path: &Path) -> Result<Self, ToolError> {
         let name = path.file_name().ok_or_else(|| {
-            ToolError::Usage(format!("{} does not name a file; give -o FILE, or - for standard output", path.display()))
+            ToolError::Usage(format!(
+                "{} does not name a file; give -o FILE, or - for standard output",
+                path.display()
+            ))
         })?;
         if path.metadata().is_ok_and(|data| !data.is_file()) {
             let path = path.display();
-            return Err(ToolError::Usage(format!("{path} is not a file; use -o - to write to standard output")));
+            return Err(ToolError::Usage(format!(
+                "{path} is not a file; use -o - to write to standard output"
+            )));
         }
         // What a link points to is written, not the link.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -32,13 +32,15 @@ pub struct Verify {
 /// Verifies, and prints the report.
 pub fn run(verify: &Verify) -> Result<Outcome, ToolError> {
     let store = super::open(&verify.dir)?;
-    let bytes: u64 = store.list().map_err(journal::ReadError::from)?.iter().map(|segment| segment.bytes).sum();
+    let bytes: u64 =
+        store.list().map_err(journal::ReadError::from)?.iter().map(|segment| segment.bytes).sum();
     let newest = store.list().map_err(journal::ReadError::from)?.iter().map(|segment| segment.number).max();
     let (mut report, tour) = look(&store, "verifying", !verify.json)?;
     if report.missing.iter().any(|missing| is_corrupt(missing) && Some(missing.segment) == newest) {
         let (again, _) = look(&store, "looking again at what seems corrupt", !verify.json)?;
         let place = |missing: &Missing| (missing.segment, missing.offset);
-        let still: BTreeSet<_> = again.missing.iter().filter(|missing| is_corrupt(missing)).map(place).collect();
+        let still: BTreeSet<_> =
+            again.missing.iter().filter(|missing| is_corrupt(missing)).map(place).collect();
         let before = report.missing.len();
         report.missing.retain(|missing| !is_corrupt(missing) || still.contains(&place(missing)));
         report.findings -= (before - report.missing.len()) as u64;
@@ -143,29 +145,40 @@ fn as_json(dir: &Path, bytes: u64, report: &Report, tour: &Tour, outcome: Outcom
 fn print(dir: &Path, bytes: u64, report: &Report, tour: &Tour, outcome: Outcome) {
     say!("{}", dir.display());
     let line = |name: &str, text: String| say!("  {name:<10}{text}");
-    line("segments", format!("{} ({} packed), {} on disk", count(report.segments), count(report.packed), size(bytes)));
+    line(
+        "segments",
+        format!("{} ({} packed), {} on disk", count(report.segments), count(report.packed), size(bytes)),
+    );
     line("blocks", format!("{}, each proven by its checksum and by the next one", count(report.blocks)));
-    let range = report.sequences.map_or(String::new(), |(first, last)| format!(", numbers {first} to {last}"));
+    let range =
+        report.sequences.map_or(String::new(), |(first, last)| format!(", numbers {first} to {last}"));
     line("records", format!("{} of {}{range}", count(report.records), size(report.payload_bytes)));
     if let Some((first, last)) = report.times_ns {
         line("received", format!("{} to {} ({})", Utc(first), Utc(last), duration(last - first)));
     }
     line("runs", format!("{}, of {} configurations", count(tour.runs), count(tour.configurations)));
-    let frames: Vec<_> = tour.frames.iter().map(|(venue, frames)| format!("{venue} {}", count(*frames))).collect();
+    let frames: Vec<_> =
+        tour.frames.iter().map(|(venue, frames)| format!("{venue} {}", count(*frames))).collect();
     line("frames", if frames.is_empty() { "none".to_owned() } else { frames.join(", ") });
-    line("gaps", match report.gaps {
-        0 => "none: the daemon had room for all that came".to_owned(),
-        gaps => format!("{}: {} records found no room", count(gaps), count(report.lost_records)),
-    });
+    line(
+        "gaps",
+        match report.gaps {
+            0 => "none: the daemon had room for all that came".to_owned(),
+            gaps => format!("{}: {} records found no room", count(gaps), count(report.lost_records)),
+        },
+    );
     for (sequence, lost, venues) in tour.gaps.iter().take(PRINTED_AT_MOST) {
         let (from, until, venues) = (Utc(lost.from_ns), Utc(lost.until_ns), venues.join(", "));
         say!("    before record {sequence}: {} of {venues}, received {from} to {until}", count(lost.records));
     }
     more(report.gaps, tour.gaps.len());
-    line("findings", match report.findings {
-        0 => "none".to_owned(),
-        findings => count(findings),
-    });
+    line(
+        "findings",
+        match report.findings {
+            0 => "none".to_owned(),
+            findings => count(findings),
+        },
+    );
     for missing in report.missing.iter().take(PRINTED_AT_MOST) {
         say!("    {}", super::describe(missing));
     }
@@ -225,10 +238,14 @@ mod tests {
 
     #[test]
     fn numbers_are_told_as_people_read_them() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (100_000, "100,000")] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (100_000, "100,000")]
+        {
             assert_eq!(count(number), text);
         }
-        for (bytes, text) in [(999, "999 bytes"), (1_500, "1.5 kB"), (2_000_000, "2.0 MB"), (3_210_000_000, "3.2 GB")] {
+        for (bytes, text) in
+            [(999, "999 bytes"), (1_500, "1.5 kB"), (2_000_000, "2.0 MB"), (3_210_000_000, "3.2 GB")]
+        {
             assert_eq!(size(bytes), text);
         }
         for (seconds, text) in

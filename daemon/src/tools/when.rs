@@ -25,17 +25,23 @@ fn parse_at(text: &str, now: Timestamp) -> Result<When, String> {
     if let Some(ago) = text.strip_prefix('-') {
         let ago_ns = seconds(ago).and_then(|seconds| seconds.checked_mul(1_000_000_000));
         let ns = ago_ns.and_then(|ago_ns| since_1970(now)?.checked_sub(ago_ns));
-        return ns.map(When).ok_or_else(|| format!("'{text}' is no time ago; use a whole number and s, m, h or d, as -15m"));
+        return ns
+            .map(When)
+            .ok_or_else(|| format!("'{text}' is no time ago; use a whole number and s, m, h or d, as -15m"));
     }
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         return match text.parse() {
             Ok(ns) if ns >= LEAST_NS => Ok(When(ns)),
-            Ok(_) => Err(format!("{text} ns after 1970 is no time of a journal; is it in s, ms or µs? Append zeros")),
+            Ok(_) => Err(format!(
+                "{text} ns after 1970 is no time of a journal; is it in s, ms or µs? Append zeros"
+            )),
             Err(_) => Err(format!("{text} is more ns after 1970 than 64 bits hold")),
         };
     }
     let parsed = match text.parse::<Date>() {
-        Ok(date) if text.len() == "2026-11-24".len() => date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp()),
+        Ok(date) if text.len() == "2026-11-24".len() => {
+            date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp())
+        }
         _ => text.parse::<Timestamp>(),
     };
     let ns = parsed.ok().and_then(since_1970);

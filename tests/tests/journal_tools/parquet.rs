@@ -74,7 +74,7 @@ fn read_by_pyarrow(file: &Path) -> Option<(Value, Value, Vec<String>)> {
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     let mut lines = text.lines().map(str::to_owned);
-    let mut json = || serde_json::from_str(&lines.next().unwrap()).unwrap();
+    let mut json = || serde_json::from_str::<Value>(&lines.next().unwrap()).unwrap();
     let (types, facts) = (json(), json());
     Some((types, facts, lines.collect()))
 }
@@ -114,7 +114,10 @@ fn columns_have_the_types_that_pandas_and_polars_reckon_with() {
         "origin": "string",
     });
     assert_eq!(types, expected);
-    assert_eq!((&facts["rows"], &facts["what"], &facts["lost_records"]), (&json!(151), &json!("trades"), &json!(12)));
+    assert_eq!(
+        (&facts["rows"], &facts["what"], &facts["lost_records"]),
+        (&json!(151), &json!("trades"), &json!(12))
+    );
     let (file, _) = both(&journal, &["--symbol", "kraken:BTC/USD"]);
     let Some((types, facts, _)) = read_by_pyarrow(&file) else { return };
     assert_eq!((&types["price"], &facts["rows"]), (&json!("decimal128(18, 1)"), &json!(50)));
@@ -145,7 +148,8 @@ fn frames_keep_every_byte() {
     journal.finish();
     let (file, _) = both(&journal, &["--what", "frames"]);
     let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
-    let frames: Vec<_> = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()[6].1.clone()).collect();
+    let frames: Vec<_> =
+        reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()[6].1.clone()).collect();
     let bytes = |frame: &[u8]| Field::Bytes(frame.to_vec().into());
     assert_eq!(frames, [bytes(b"\xff\x00\"\n"), bytes(&binance_quote(5))]);
 }

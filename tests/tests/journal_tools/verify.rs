@@ -49,7 +49,9 @@ fn a_whole_journal_is_counted() {
     assert_eq!(report["gaps"][0]["sequence"], json!(102));
     assert_eq!(report["gaps"][0]["until"], json!("2024-08-08T00:00:00.101999900Z"));
     let text = stdout(&on("verify", journal.path(), &[], 0));
-    for part in ["3 (0 packed)", "157 of", "numbers 0 to 156", "binance 101, kraken 50", "12 of kraken", "is there."] {
+    for part in
+        ["3 (0 packed)", "157 of", "numbers 0 to 156", "binance 101, kraken 50", "12 of kraken", "is there."]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(contents(journal.path()) == before, "it writes nothing");
@@ -92,7 +94,11 @@ fn a_torn_tail_is_told_and_is_no_error() {
         }
     }
     journal.save();
-    assert_eq!(verified(journal.path(), 0)["finding_count"], 0, "what a daemon has not yet written is no finding");
+    assert_eq!(
+        verified(journal.path(), 0)["finding_count"],
+        0,
+        "what a daemon has not yet written is no finding"
+    );
     journal.damage(3);
     let report = verified(journal.path(), 0);
     let (segment, offset, end, first) = journal.blocks[3];
@@ -108,7 +114,8 @@ fn a_torn_tail_is_told_and_is_no_error() {
 fn what_is_no_journal_is_a_wrong_command_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.csv");
-    for path in [dir.path(), &dir.path().join("gone"), &file] {
+    let gone = dir.path().join("gone");
+    for path in [dir.path(), &gone, &file] {
         fs::write(&file, "").unwrap();
         for command in [&["verify"][..], &["dump"], &["export", "-o", "-"]] {
             let args = command.iter().map(OsStr::new).chain([path.as_os_str()]);
