@@ -130,6 +130,10 @@ pub(crate) struct Tail {
     pub(crate) end: Option<(usize, u64)>,
     /// Its CRC.
     pub(crate) crc: u32,
+    /// What it and those before it have said to be durable.
+    pub(crate) durable: u64,
+    /// Whether what is behind it was durable.
+    pub(crate) is_damaged: bool,
 }
 
 /// What was read.

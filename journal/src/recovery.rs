@@ -32,15 +32,19 @@ pub fn recover(store: &dyn Store) -> Result<Recovered, ReadError> {
     }
     let begin = first_in_question(&mut segments)?;
     let mut reader = Reader::at(segments, begin);
-    let mut missing = Vec::new();
+    let (mut missing, mut last_corrupt) = (Vec::new(), None);
     while let Some(item) = reader.next()? {
-        if let Item::Missing(found) = item
-            && missing.len() < TOLD_AT_MOST
-        {
+        let Item::Missing(found) = item else { continue };
+        if found.why == Why::Corrupt {
+            last_corrupt = Some(found.records.start);
+        }
+        if missing.len() < TOLD_AT_MOST {
             missing.push(found);
         }
     }
-    let (segments, tail, next) = reader.into_tail();
+    let (segments, mut tail, next) = reader.into_tail();
+    // If only what would be cut proves a corruption, it is not cut: without it the journal would end before that.
+    tail.is_damaged |= last_corrupt.is_some_and(|first| tail.durable <= first);
     let (next_segment, has_changed) = mend(store, &segments.list, begin, &tail)?;
     // What was cut before is not cut again.
     missing.retain(|missing| missing.why == Why::Corrupt || has_changed);
@@ -62,14 +66,13 @@ fn first_in_question(segments: &mut Segments<'_>) -> Result<usize, ReadError> {
     Ok(0)
 }
 
-/// Makes durable what is read of the segments from `begin` on, and removes the rest. Returns the number of the next
-/// segment, and whether anything was there to be cut.
+/// Makes durable what is read of the segments from `begin` on, and removes what is behind that. Returns the number of
+/// the next segment, and whether anything was there to be cut. The first step makes durable what the position counts.
 fn mend(store: &dyn Store, list: &[Segment], begin: usize, tail: &Tail) -> Result<(u64, bool), ReadError> {
-    let (last, end) = match tail.end {
-        Some((place, end)) => (Some(place), end),
-        None => (begin.checked_sub(1), 0),
-    };
-    let is_kept = |place: usize| last.is_some_and(|last| place <= last) || list[place].is_packed;
+    let (last, end) = tail.end.map_or((None, 0), |(place, end)| (Some(place), end));
+    // What was durable and is damaged is left to whoever can make something of it, and so is what proves that.
+    let is_kept =
+        |place: usize| tail.is_damaged || list[place].is_packed || last.is_some_and(|last| place <= last);
     let (mut next_segment, mut has_changed) = (0, false);
     for (place, segment) in list.iter().enumerate() {
         let failed = |source| ReadError::Io { segment: segment.number, source };
@@ -85,7 +88,7 @@ fn mend(store: &dyn Store, list: &[Segment], begin: usize, tail: &Tail) -> Resul
         if !is_kept(place) {
             store.remove(segment).map_err(failed)?;
             has_changed = true;
-        } else if Some(place) == last && !segment.is_packed && tail.end.is_some() && segment.bytes > end {
+        } else if Some(place) == last && !segment.is_packed && !tail.is_damaged && segment.bytes > end {
             store.cut(segment, end).map_err(failed)?;
             has_changed = true;
         }

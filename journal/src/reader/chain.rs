@@ -74,6 +74,7 @@ impl Reader<'_> {
                 cursor.pass(&header);
                 self.tail.end = Some((self.place, cursor.offset));
                 self.tail.crc = header.crc;
+                self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
                 self.follow(&header);
                 Ok(())
@@ -293,6 +294,7 @@ impl Reader<'_> {
         while self.place < resume.place {
             self.pass_segment();
         }
+        self.next.get_or_insert(until);
         self.limit = self.segments.limit(self.place)?;
         (self.expected, self.chain) = (header.first, Some(header.previous_crc));
         self.open(self.place, resume.offset, header.segment, header.index)
@@ -313,6 +315,7 @@ impl Reader<'_> {
         if found.is_proven {
             let ((segment, offset), until) = (found.bad.unwrap_or(here), next.max(found.durable));
             self.next = Some(until);
+            self.tail.is_damaged = true;
             self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
         } else if bytes > 0 {
             let (segment, offset) = here;

@@ -4,7 +4,7 @@
 
 use journal::block::{self, BlockHeader, CONTINUED, LAST};
 use journal::record::{self, Header, Kind, MORE, REPEATED, Stamp};
-use journal::{Item, Missing, Reader, Segment, Source, Span, Store};
+use journal::{Item, Missing, Reader, Segment, Source, Span, Store, Why};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -347,3 +347,50 @@ pub(crate) fn own(records: &[Got]) -> Vec<Got> {
 
 /// Length of a record's header, for those who reckon.
 pub(crate) const RECORD_BYTES: usize = record::HEADER_BYTES;
+
+/// What a reader gives, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    Record(Got),
+    Missing(Missing),
+}
+
+pub(crate) fn items(store: &dyn Store) -> Vec<Given> {
+    let mut items = Vec::new();
+    let mut reader = Reader::new(store, Span::ALL).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        items.push(match item {
+            Item::Record(record) => Given::Record((record.sequence, record.header, record.payload.to_vec())),
+            Item::Missing(missing) => Given::Missing(missing),
+        });
+    }
+    items
+}
+
+/// Each record is as it was written, in its order; each that does not come was told to be missing, in its place, or is
+/// behind the end that was told. Returns what was told.
+pub(crate) fn assert_honest(store: &dyn Store, expected: &[Got], what: &str) -> Vec<Missing> {
+    let (mut next, mut told) = (0, Vec::<Missing>::new());
+    for (place, item) in items(store).into_iter().enumerate() {
+        match item {
+            Given::Record(got) if got.1.flags & REPEATED != 0 => assert_eq!(place, told.len(), "{what}"),
+            Given::Record(got) => {
+                assert_eq!(got.0, next, "{what}: {told:?}");
+                assert!(expected.get(next as usize) == Some(&got), "{what}: record {next} is wrong");
+                next += 1;
+            }
+            Given::Missing(missing) => {
+                assert!(!told.iter().any(|told| told.why != Why::Corrupt), "{what}: {told:?}");
+                assert_eq!(missing.records.start, next, "{what}: {missing:?}");
+                if missing.why != Why::Corrupt {
+                    assert!(missing.records.is_empty(), "{what}");
+                }
+                next = missing.records.end;
+                told.push(missing);
+            }
+        }
+    }
+    let is_told = told.last().is_some_and(|last| last.records == (next..next));
+    assert!(next == expected.len() as u64 || is_told, "{what}: it ends at {next}: {told:?}");
+    told
+}
