@@ -49,10 +49,13 @@ pub fn run(dump: &Dump) -> Result<Outcome, ToolError> {
     let mut progress = Progress::new("reading", 0, !dump.json && !is_seen);
     let width = (is_seen && !dump.full).then(columns).flatten();
     let (mut feeds, mut scratch, mut out) = (Feeds::default(), Scratch::default(), target::stdout());
-    let (mut shown, mut outcome) = (0, Outcome::Whole);
+    let (mut shown, mut items, mut outcome) = (0, 0u64, Outcome::Whole);
     while dump.limit.is_none_or(|limit| shown < limit) {
-        let (total, done) = reader.progress();
-        progress.set(done, total);
+        items += 1;
+        if items.is_multiple_of(super::TELL_EVERY) {
+            let (total, done) = reader.progress();
+            progress.set(done, total);
+        }
         let Some(item) = reader.next()? else { break };
         let line = match item {
             Item::Missing(missing) => {

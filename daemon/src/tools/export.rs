@@ -9,7 +9,7 @@ use super::sources::{Event, Sources};
 use super::table::{About, Cell, Column, Csv, JsonLines, Scale, Table, TableError, Type};
 use super::target::{self, Target};
 use super::when::{Utc, When};
-use super::{Outcome, Symbol, ToolError};
+use super::{Outcome, Symbol, ToolError, plural};
 use crate::say;
 use journal::queue::Lost;
 use journal::reader::Why;
@@ -251,10 +251,14 @@ fn copy(export: &Export, store: &dyn Store, span: Span, table: &mut dyn Table) -
     let tool = |error| Stop::Tool(ToolError::Journal(error));
     let mut reader = Reader::new(store, span).map_err(tool)?;
     let mut progress = Progress::new("exporting", 0, !export.json);
+    let mut items = 0u64;
     let (mut sources, mut found) = (Sources::new(export.symbol.clone()), Found::default());
     loop {
-        let (total, done) = reader.progress();
-        progress.set(done, total);
+        items += 1;
+        if items.is_multiple_of(super::TELL_EVERY) {
+            let (total, done) = reader.progress();
+            progress.set(done, total);
+        }
         match reader.next().map_err(tool)? {
             None => break,
             Some(Item::Missing(missing)) => {
@@ -382,16 +386,17 @@ impl Found {
         }
         let Self { gaps, lost, tally, .. } = self;
         if *gaps > 0 {
-            eprintln!("chartd: missing: {lost} records in {gaps} gaps, which the daemon had no room for");
+            let (lost, gaps) = (plural(*lost, "record"), plural(*gaps, "gap"));
+            eprintln!("chartd: missing: {lost} in {gaps}, which the daemon had no room for");
         }
         if let Some((sequence, why)) = &tally.first_unreadable {
-            let count = tally.unreadable;
-            eprintln!("chartd: {count} records could not be read; the first is number {sequence}: {why}");
+            let count = plural(tally.unreadable, "record");
+            eprintln!("chartd: {count} could not be read; the first is number {sequence}: {why}");
         }
         if tally.unclaimed > 0 {
-            let count = tally.unclaimed;
+            let count = plural(tally.unclaimed, "record");
             eprintln!(
-                "chartd: {count} records could not be read, since the start record that explains them is missing"
+                "chartd: {count} could not be read, since the start record that explains them is missing"
             );
         }
     }

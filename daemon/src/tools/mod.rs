@@ -143,6 +143,14 @@ impl fmt::Display for Symbol {
     }
 }
 
+/// A number of things: `1 gap`, `2 gaps`.
+fn plural(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// After so many items it is looked how far reading is: that takes a look at each segment.
+const TELL_EVERY: u64 = 256;
+
 /// What is missing, as a sentence.
 fn describe(missing: &Missing) -> String {
     let Missing { records, segment, offset, why } = missing;

@@ -89,7 +89,8 @@ impl Drop for Progress {
 }
 
 fn bar(what: &'static str, started: Instant) -> ProgressBar {
-    let template = "{msg} [{bar:32}] {percent}% of {total_bytes}, {bytes_per_sec}, {eta} left";
+    let template =
+        "{msg} [{bar:32}] {percent}% of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
     // The template is a constant; the default style would do as well.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let target = ProgressDrawTarget::stderr_with_hz(10);

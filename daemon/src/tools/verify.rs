@@ -156,15 +156,18 @@ fn print(dir: &Path, bytes: u64, report: &Report, tour: &Tour, outcome: Outcome)
     if let Some((first, last)) = report.times_ns {
         line("received", format!("{} to {} ({})", Utc(first), Utc(last), duration(last - first)));
     }
-    line("runs", format!("{}, of {} configurations", count(tour.runs), count(tour.configurations)));
+    line("runs", format!("{}, {}", tour.runs, super::plural(tour.configurations, "configuration")));
     let frames: Vec<_> =
         tour.frames.iter().map(|(venue, frames)| format!("{venue} {}", count(*frames))).collect();
     line("frames", if frames.is_empty() { "none".to_owned() } else { frames.join(", ") });
     line(
         "gaps",
         match report.gaps {
+            0 if report.findings > 0 => "none in what can be read".to_owned(),
             0 => "none: the daemon had room for all that came".to_owned(),
-            gaps => format!("{}: {} records found no room", count(gaps), count(report.lost_records)),
+            gaps => {
+                format!("{}, with {} records that found no room", count(gaps), count(report.lost_records))
+            }
         },
     );
     for (sequence, lost, venues) in tour.gaps.iter().take(PRINTED_AT_MOST) {

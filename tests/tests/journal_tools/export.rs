@@ -129,7 +129,7 @@ fn quotes_and_frames_are_written_as_they_came() {
     // It is no frame of Kraken's, and that is said.
     let output = on("export", journal.path(), &["-o", "-"], 0);
     assert!(
-        stderr(&output).contains("1 records could not be read; the first is number 3"),
+        stderr(&output).contains("1 record could not be read; the first is number 3"),
         "{}",
         stderr(&output)
     );
@@ -145,7 +145,7 @@ fn what_is_missing_is_said_and_the_rest_is_written() {
     let output = on("export", journal.path(), &["-o", path, "--json"], 1);
     let said = stderr(&output);
     assert!(said.contains(&format!("missing: records {first} to {} ", until - 1)), "{said}");
-    assert!(said.contains("missing: 12 records in 1 gaps"), "{said}");
+    assert!(said.contains("missing: 12 records in 1 gap,"), "{said}");
     let summary = lines(&output).remove(0);
     assert_eq!(summary["missing"][0]["from"], json!(first));
     assert_eq!((&summary["lost_records"], &summary["rows"]), (&json!(12), &json!(151 - (until - first))));
@@ -170,7 +170,7 @@ fn a_lost_start_makes_no_trade_of_another_feed() {
     let output = on("export", journal.path(), &["-o", "-"], 1);
     assert_eq!(told(&stdout(&output)).len(), 1);
     assert!(
-        stderr(&output).contains("1 records could not be read, since the start record"),
+        stderr(&output).contains("1 record could not be read, since the start record"),
         "{}",
         stderr(&output)
     );
