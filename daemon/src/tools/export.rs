@@ -4,22 +4,19 @@
 //! summary and, in Parquet, in the file's metadata.
 
 use super::columnar::{Parquet, Scales};
+use super::found::Found;
 use super::progress::Progress;
 use super::sources::{Event, Sources};
 use super::table::{About, Cell, Column, Csv, JsonLines, Scale, Table, TableError, Type};
 use super::target::{self, Target};
-use super::when::{Utc, When};
-use super::{Outcome, Symbol, ToolError, plural};
+use super::when::When;
+use super::{Outcome, Symbol, ToolError};
 use crate::say;
 use journal::queue::Lost;
 use journal::reader::Why;
-use journal::{Item, Kind, Missing, Reader, Record, Span, Store};
+use journal::{Item, Kind, Reader, Record, Span, Store};
 use market::Side;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-/// So many places where something is missing are told one by one.
-const TOLD_AT_MOST: usize = 1_000;
 
 /// What to export, and where to.
 #[derive(Debug, Clone)]
@@ -102,7 +99,7 @@ const FRAMES: [Column; 7] = [
 ];
 
 impl What {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Trades => "trades",
             Self::Quotes => "quotes",
@@ -230,22 +227,6 @@ impl From<TableError> for Stop {
     }
 }
 
-/// What was met on the way.
-#[derive(Default)]
-struct Found {
-    rows: u64,
-    first_ns: Option<u64>,
-    last_ns: u64,
-    /// The first [`TOLD_AT_MOST`] of what is missing, and how much that is in all.
-    missing: Vec<Missing>,
-    findings: u64,
-    is_corrupt: bool,
-    /// How many gap records there are, and how many records they tell were lost.
-    gaps: u64,
-    lost: u64,
-    tally: super::sources::Tally,
-}
-
 /// Reads the journal and writes what is wanted of it.
 fn copy(export: &Export, store: &dyn Store, span: Span, table: &mut dyn Table) -> Result<Found, Stop> {
     let tool = |error| Stop::Tool(ToolError::Journal(error));
@@ -272,9 +253,7 @@ fn copy(export: &Export, store: &dyn Store, span: Span, table: &mut dyn Table) -
     }
     progress.clear();
     found.tally = sources.tally;
-    let text = |value: Value| value.to_string();
-    let facts = found.summary(export);
-    let about = About { facts: vec![("chartd", text(facts))] };
+    let about = About { facts: vec![("chartd", found.summary(export).to_string())] };
     table.finish(&about)?;
     Ok(found)
 }
@@ -361,75 +340,4 @@ fn take(
         table.expect(price, qty)?;
     }
     Ok(())
-}
-
-impl Found {
-    fn miss(&mut self, missing: Missing) {
-        self.findings += 1;
-        self.is_corrupt |= missing.why == Why::Corrupt;
-        if self.missing.len() < TOLD_AT_MOST {
-            self.missing.push(missing);
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        if self.is_corrupt { Outcome::Corrupt } else { Outcome::Whole }
-    }
-
-    /// Says on standard error what is missing or could not be read.
-    fn complain(&self) {
-        for missing in &self.missing {
-            eprintln!("chartd: missing: {}", super::describe(missing));
-        }
-        if self.findings > TOLD_AT_MOST as u64 {
-            eprintln!("chartd: missing: and {} more", self.findings - TOLD_AT_MOST as u64);
-        }
-        let Self { gaps, lost, tally, .. } = self;
-        if *gaps > 0 {
-            let (lost, gaps) = (plural(*lost, "record"), plural(*gaps, "gap"));
-            eprintln!("chartd: missing: {lost} in {gaps}, which the daemon had no room for");
-        }
-        if let Some((sequence, why)) = &tally.first_unreadable {
-            let count = plural(tally.unreadable, "record");
-            eprintln!("chartd: {count} could not be read; the first is number {sequence}: {why}");
-        }
-        if tally.unclaimed > 0 {
-            let count = plural(tally.unclaimed, "record");
-            eprintln!(
-                "chartd: {count} could not be read, since the start record that explains them is missing"
-            );
-        }
-    }
-
-    fn sentence(&self, export: &Export) -> String {
-        let mut text = format!("{} {}", self.rows, export.what.name());
-        if let Some(first_ns) = self.first_ns {
-            text += &format!(", received from {} to {}", Utc(first_ns), Utc(self.last_ns));
-        }
-        if self.findings > 0 || self.gaps > 0 {
-            text += "; some are missing";
-        }
-        text
-    }
-
-    fn summary(&self, export: &Export) -> Value {
-        let time = |ns: u64| Utc(ns).to_string();
-        let missing: Vec<_> = self.missing.iter().map(super::as_json).collect();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "what": export.what.name(),
-            "symbol": export.symbol.as_ref().map(ToString::to_string),
-            "rows": self.rows,
-            "first": self.first_ns.map(time),
-            "last": self.first_ns.map(|_| time(self.last_ns)),
-            "missing": missing,
-            "finding_count": self.findings,
-            "gaps": self.gaps,
-            "lost_records": self.lost,
-            "duplicates": self.tally.duplicates,
-            "strange": self.tally.strange,
-            "unreadable": self.tally.unreadable,
-            "unclaimed": self.tally.unclaimed,
-        })
-    }
 }

@@ -7,13 +7,15 @@
 //! - `verify` proves each block and says what is there and what is not
 //! - `dump` shows record by record
 //! - `export` makes tables: of trades, quotes or frames (`sources` decodes them, as they were decoded live), as CSV or
-//!   JSON (`table`) or Parquet (`columnar`), in a file that is there whole or not at all (`target`)
+//!   JSON (`table`) or Parquet (`columnar`), in a file that is there whole or not at all (`target`); what it met on its
+//!   way is told (`found`)
 //! - `progress`: the bar of all long work; `when`: times on a command line
 
 mod columnar;
 pub mod command;
 pub mod dump;
 pub mod export;
+mod found;
 pub mod progress;
 mod sources;
 mod table;

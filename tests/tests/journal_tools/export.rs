@@ -9,7 +9,7 @@ use serde_json::json;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 pub const TRADES: &str =
     "sequence,receive_time_ns,venue,symbol,time_ms,event_time_ms,first_id,last_id,price,qty,taker,origin";
@@ -212,12 +212,10 @@ fn a_disk_that_is_full_is_said_in_a_sentence_and_the_file_is_as_it_was() {
 fn nobody_reads_on_and_nothing_is_said() {
     let journal = whole();
     for command in [&["dump"][..], &["export", "-o", "-", "--format", "jsonl"]] {
-        let mut child = Command::new(tests::bin("chartd"));
-        let mut child = child.arg("journal").args(command).arg(journal.path());
-        child = child.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = child.spawn().unwrap();
-        drop(child.stdout.take()); // As by `head`.
-        let output = child.wait_with_output().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader); // As by `head`.
+        let mut chartd = Command::new(tests::bin("chartd"));
+        let output = chartd.arg("journal").args(command).arg(journal.path()).stdout(writer).output().unwrap();
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{command:?}");
     }
 }

@@ -19,7 +19,7 @@ fn row(sequence: u64, price: i64, digits: u8) -> [Cell<'static>; 6] {
     [
         Cell::Number(sequence),
         Cell::Nanos(1_795_521_600_000_000_001),
-        if sequence % 2 == 0 { Cell::Empty } else { Cell::Millis(-1) },
+        if sequence.is_multiple_of(2) { Cell::Empty } else { Cell::Millis(-1) },
         Cell::Word(if sequence < 100 { "BTCUSDT" } else { "XBT/USD" }),
         Cell::Decimal(price, digits),
         Cell::Bytes(b"\xff{}"),
