@@ -128,3 +128,17 @@ fn what_is_no_journal_is_a_wrong_command_line() {
         let _ = fs::remove_file(&file);
     }
 }
+
+#[test]
+fn a_new_configuration_is_no_new_run() {
+    let mut journal = Journal::new();
+    for (run, generation) in [("aa", 1), ("aa", 2), ("bb", 1)] {
+        journal.start(&two_feeds(run, generation));
+        journal.frame(1, 0, &kraken_trade(1));
+        journal.next_segment(); // It begins with the same configuration once more.
+    }
+    journal.finish();
+    let report = verified(journal.path(), 0);
+    assert_eq!((&report["runs"], &report["configurations"]), (&json!(2), &json!(3)));
+    assert_eq!((&report["frames"], &report["records"]), (&json!({"kraken": 3}), &json!(6)));
+}
