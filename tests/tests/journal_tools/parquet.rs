@@ -139,6 +139,18 @@ fn an_instrument_with_more_places_changes_the_scale_of_all() {
     assert_eq!((&types["price"], &types["qty"]), (&json!("decimal128(18, 8)"), &json!("decimal128(18, 18)")));
 }
 
+/// Files of several days have one schema, whatever was traded.
+#[test]
+fn scales_follow_from_the_instruments_and_not_from_their_trades() {
+    let journal = whole();
+    let (file, csv) = both(&journal, &["--to", "2024-08-08T00:00:00.002Z"]);
+    assert_eq!(csv.lines().count(), 1);
+    let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let scales = [8, 9].map(|place| schema.column(place).type_scale());
+    assert_eq!(scales, [2, 8]);
+}
+
 #[test]
 fn frames_keep_every_byte() {
     let mut journal = Journal::new();
