@@ -9,15 +9,15 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// When the first record is received: 2024-08-08T00:00:00Z.
-pub const BEGIN_NS: u64 = 1_723_075_200_000_000_000;
+pub(crate) const BEGIN_NS: u64 = 1_723_075_200_000_000_000;
 /// From record to record.
-pub const STEP_NS: u64 = 1_000_000;
+pub(crate) const STEP_NS: u64 = 1_000_000;
 /// What a block holds at most.
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// A journal in a folder of its own.
-pub struct Journal {
-    pub dir: TempDir,
+pub(crate) struct Journal {
+    pub(crate) dir: TempDir,
     segment: Vec<u8>,
     number: u64,
     index: u32,
@@ -25,22 +25,22 @@ pub struct Journal {
     payload: Vec<u8>,
     first: u64,
     count: u32,
-    pub next: u64,
+    pub(crate) next: u64,
     generation: u32,
     start: Vec<u8>,
     /// When the next record is received.
-    pub real_ns: u64,
+    pub(crate) real_ns: u64,
     /// Where blocks are: segment, begin, end, first record.
-    pub blocks: Vec<(u64, usize, usize, u64)>,
+    pub(crate) blocks: Vec<(u64, usize, usize, u64)>,
 }
 
 /// An instrument as a start record tells it.
-pub fn instrument(symbol: &str, price_digits: u8, qty_digits: u8) -> Value {
+pub(crate) fn instrument(symbol: &str, price_digits: u8, qty_digits: u8) -> Value {
     json!({"symbol": symbol, "price_digits": price_digits, "qty_digits": qty_digits, "timeframes": ["1m"]})
 }
 
 /// A start record.
-pub fn start(run: &str, generation: u32, feeds: &[(&str, Vec<Value>)]) -> Value {
+pub(crate) fn start(run: &str, generation: u32, feeds: &[(&str, Vec<Value>)]) -> Value {
     let feed = |(place, (venue, instruments)): (usize, &(&str, Vec<Value>))| {
         let goes_on = (generation > 1).then_some(place);
         json!({"venue": venue, "instruments": instruments, "goes_on": goes_on})
@@ -50,7 +50,7 @@ pub fn start(run: &str, generation: u32, feeds: &[(&str, Vec<Value>)]) -> Value 
 }
 
 impl Journal {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             segment: Vec::new(),
@@ -68,30 +68,30 @@ impl Journal {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// A run or a configuration begins.
-    pub fn start(&mut self, start: &Value) {
+    pub(crate) fn start(&mut self, start: &Value) {
         self.generation = start["generation"].as_u64().unwrap() as u32;
         self.start = start.to_string().into_bytes();
         let payload = self.start.clone();
         self.record(Kind::Start, 0, 0, &payload);
     }
 
-    pub fn frame(&mut self, feed: u16, line: u8, frame: &[u8]) {
+    pub(crate) fn frame(&mut self, feed: u16, line: u8, frame: &[u8]) {
         self.record(Kind::Frame, feed, line, frame);
     }
 
     /// Records that found no room.
-    pub fn gap(&mut self, records: u64, feeds: u64) {
+    pub(crate) fn gap(&mut self, records: u64, feeds: u64) {
         let words = [records, records * 100, feeds, self.real_ns - 500, self.real_ns - 100];
         let payload: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.record(Kind::Gap, 0, 0, &payload);
     }
 
-    pub fn record(&mut self, kind: Kind, feed: u16, line: u8, payload: &[u8]) {
+    pub(crate) fn record(&mut self, kind: Kind, feed: u16, line: u8, payload: &[u8]) {
         if !self.payload.is_empty() && self.payload.len() + payload.len() + 48 > BLOCK_BYTES {
             self.seal(0);
         }
@@ -108,7 +108,7 @@ impl Journal {
     }
 
     /// Ends the block: all before it is durable by then.
-    pub fn seal(&mut self, flags: u32) {
+    pub(crate) fn seal(&mut self, flags: u32) {
         let header = BlockHeader {
             payload_bytes: self.payload.len() as u32,
             segment: [self.number as u8 + 1; 16],
@@ -133,7 +133,7 @@ impl Journal {
     }
 
     /// Goes on in the next segment.
-    pub fn next_segment(&mut self) {
+    pub(crate) fn next_segment(&mut self) {
         self.seal(0);
         self.save();
         (self.number, self.index) = (self.number + 1, 0);
@@ -143,14 +143,14 @@ impl Journal {
     }
 
     /// Ends the run in order.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.seal(0);
         self.seal(LAST);
         self.save();
     }
 
     /// Writes the segment in hand, with room behind it, as a daemon prepares it.
-    pub fn save(&self) {
+    pub(crate) fn save(&self) {
         let mut bytes = self.segment.clone();
         bytes.resize(bytes.len() + (64 << 10), 0);
         fs::write(self.file(self.number), bytes).unwrap();
@@ -161,7 +161,7 @@ impl Journal {
     }
 
     /// Turns over a bit in the middle of a block.
-    pub fn damage(&self, block: usize) {
+    pub(crate) fn damage(&self, block: usize) {
         let (number, begin, end, _) = self.blocks[block];
         let mut bytes = fs::read(self.file(number)).unwrap();
         bytes[(begin + end) / 2] ^= 1;

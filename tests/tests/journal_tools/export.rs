@@ -11,13 +11,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::process::Command;
 
-pub const TRADES: &str =
+pub(crate) const TRADES: &str =
     "sequence,receive_time_ns,venue,symbol,time_ms,event_time_ms,first_id,last_id,price,qty,taker,origin";
-pub const QUOTES: &str =
+pub(crate) const QUOTES: &str =
     "sequence,receive_time_ns,venue,symbol,line,event_time_ms,update_id,bid_price,bid_qty,ask_price,ask_qty";
 
 /// The payload of fetched trades of Binance: number, and price in hundredths.
-pub fn fetched(trades: &[(u64, i64)], is_final: bool) -> Vec<u8> {
+pub(crate) fn fetched(trades: &[(u64, i64)], is_final: bool) -> Vec<u8> {
     let (first, last) = (trades[0].0, trades[trades.len() - 1].0);
     let mut bytes = vec![0, 0, is_final.into(), 0];
     bytes.extend((trades.len() as u32).to_le_bytes());
@@ -241,7 +241,7 @@ fn what_cannot_be_meant_is_refused_with_advice() {
 }
 
 /// A journal of recorded frames, and what its trades and quotes should be as CSV. `None` where there is no recording.
-pub fn recorded() -> Option<(Journal, [String; 2])> {
+pub(crate) fn recorded() -> Option<(Journal, [String; 2])> {
     let recordings = [
         (Venue::Binance, "binance_spot/btcusdt_20240808.gz", vec![("BTCUSDT", 2, 5)], 6_000),
         (Venue::Kraken, "kraken_v2/real_frames.ndjson", vec![("BTC/USDT", 1, 8), ("BTC/USD", 1, 8)], 100),
@@ -276,7 +276,7 @@ pub fn recorded() -> Option<(Journal, [String; 2])> {
         for line in reader.lines().take(limit) {
             let line = line.unwrap();
             let Some(begin) = line.find('{') else { continue };
-            let frame = line[begin..].as_bytes();
+            let frame = &line.as_bytes()[begin..];
             let head = format!("{},{},{venue}", journal.next, journal.real_ns);
             journal.frame(feed as u16, 0, frame);
             let _ =

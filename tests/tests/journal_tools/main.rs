@@ -45,7 +45,7 @@ fn binance_trade(id: u64, price: &str) -> Vec<u8> {
         "{{\"e\":\"trade\",\"E\":{},\"s\":\"BTCUSDT\",\"t\":{id},\"p\":\"{price}\",\"q\":\"0.00100000\",\
          \"T\":{time},\"m\":{},\"M\":true}}",
         time + 1,
-        id % 2 == 0
+        id.is_multiple_of(2)
     )
     .into_bytes()
 }
