@@ -30,6 +30,7 @@ pub mod service;
 pub mod sim;
 mod supervisor;
 mod threads;
+pub mod tools;
 mod uring;
 pub mod wishes;
 

@@ -8,6 +8,7 @@ use chartd::replay::{self, Replay};
 use chartd::say;
 use chartd::service::{Service, interrupted};
 use chartd::sim::{self, Faults, Sim, SimConfig};
+use chartd::tools::command::Journal;
 use clap::{Parser, Subcommand};
 use market::{Timeframe, Venue};
 use std::io::IsTerminal;
@@ -72,6 +73,9 @@ enum Command {
         #[arg(long, requires = "host")]
         json: bool,
     },
+    /// Reads a tick journal: proves it, shows it, makes tables of it; also while chartd writes it
+    #[command(subcommand)]
+    Journal(Box<Journal>),
     /// Runs the simulated venues as a server of its own: Binance, Kraken, Coinbase and ITCH, from one seeded market
     #[command(after_long_help = faults_help())]
     Sim(Box<Simulate>),
@@ -214,6 +218,7 @@ fn main() -> ExitCode {
             }
             Err(error) => (Err(error.into()), USAGE),
         },
+        Command::Journal(wanted) => return wanted.run(),
         Command::Sim(wanted) => (simulate(*wanted), 1),
     };
     match outcome {

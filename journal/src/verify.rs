@@ -2,7 +2,7 @@
 
 use crate::queue::Lost;
 use crate::reader::{Item, Missing, ReadError, Reader, Span};
-use crate::record::{Kind, REPEATED};
+use crate::record::{Kind, REPEATED, Record};
 use crate::store::Store;
 
 /// So many of what is missing are told one by one.
@@ -42,7 +42,16 @@ pub struct Report {
 }
 
 /// Reads all of a journal. `progress` is told now and then how many bytes there are, and how many were read.
-pub fn verify(store: &dyn Store, mut progress: impl FnMut(u64, u64)) -> Result<Report, ReadError> {
+pub fn verify(store: &dyn Store, progress: impl FnMut(u64, u64)) -> Result<Report, ReadError> {
+    verify_each(store, progress, |_| {})
+}
+
+/// The same, and calls `see` with each record, the repeated one included that may be the first.
+pub fn verify_each(
+    store: &dyn Store,
+    mut progress: impl FnMut(u64, u64),
+    mut see: impl FnMut(&Record<'_>),
+) -> Result<Report, ReadError> {
     let mut report = Report::default();
     let mut reader = Reader::new(store, Span::ALL)?;
     for segment in reader.list() {
@@ -54,8 +63,12 @@ pub fn verify(store: &dyn Store, mut progress: impl FnMut(u64, u64)) -> Result<R
         match reader.next()? {
             None => break,
             Some(Item::Missing(missing)) => report.miss(missing),
-            Some(Item::Record(record)) if record.header.flags & REPEATED != 0 => {}
-            Some(Item::Record(record)) => report.count(&record),
+            Some(Item::Record(record)) => {
+                see(&record);
+                if record.header.flags & REPEATED == 0 {
+                    report.count(&record);
+                }
+            }
         }
         items += 1;
         if items.is_multiple_of(TELL_EVERY) {
@@ -79,7 +92,7 @@ impl Report {
         }
     }
 
-    fn count(&mut self, record: &crate::Record<'_>) {
+    fn count(&mut self, record: &Record<'_>) {
         self.records += 1;
         self.payload_bytes += record.payload.len() as u64;
         let first = self.sequences.map_or(record.sequence, |(first, _)| first);

@@ -15,7 +15,7 @@ struct Need {
 }
 
 /// Pinned: a comparison means something only if one knows with what.
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     Need { package: "TA-Lib", version: "0.8.2", tests: "indicators against TA-Lib" },
     Need { package: "numpy", version: "2.4.6", tests: "indicators against TA-Lib" },
     Need { package: "Pillow", version: "13.0.0", tests: "pictures against Pillow" },
@@ -26,6 +26,7 @@ const NEEDS: [Need; 10] = [
     Need { package: "six", version: "1.17.0", tests: "charts against mplfinance" },
     Need { package: "itchfeed", version: "1.6.4", tests: "ITCH against itchfeed" },
     Need { package: "moldudp", version: "0.0.21", tests: "MoldUDP64 against moldudp" },
+    Need { package: "pyarrow", version: "26.0.1", tests: "Parquet exports against pyarrow" },
     Need { package: "websockets", version: "17.4", tests: "feeds from a server that is written in Python" },
 ];
 
