@@ -11,6 +11,7 @@
 //! assert_eq!(output.status.code(), Some(0), "{}", tests::stderr(&output));
 //! ```
 
+pub mod power_cut;
 pub mod service;
 
 use std::ffi::OsStr;
