@@ -209,10 +209,11 @@ impl Filesystem for Mount {
     }
 
     fn create(&self, _: &Request, _: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        let created = self.disk().create(name).and_then(|file| {
-            self.disk().open(file)?;
-            self.attributes(node(file))
-        });
+        let created = {
+            let mut disk = self.disk();
+            disk.create(name).and_then(|file| disk.open(file).map(|()| file))
+        };
+        let created = created.and_then(|file| self.attributes(node(file)));
         match created {
             Ok(attributes) => {
                 let (handle, flags) = (FileHandle(0), FopenFlags::empty());
