@@ -132,6 +132,23 @@ fn what_was_flushed_never_vanishes() {
     }
 }
 
+/// A write that goes through makes nothing else durable, and no older version comes back over it.
+#[test]
+fn a_write_that_goes_through_is_durable_by_itself() {
+    let Some(mount) = mounted(1) else { return };
+    plain(&mount, 0, &[2; 4096]);
+    plain(&mount, 8192, &[2; 4096]);
+    ring_through(&mount, 8192, &filled(3).0[..4096]);
+    let outcomes = outcomes(&mount);
+    assert!(outcomes.iter().all(|image| bytes(image, "a").unwrap()[8192..12288] == [3; 4096]));
+
+    let Some(mount) = mounted(1) else { return };
+    plain(&mount, 0, &[2; 4096]);
+    ring_through(&mount, 8192, &filled(3).0[..4096]);
+    let lost = (0..SEEDS).filter(|seed| bytes(&mount.cut(*seed), "a").unwrap()[0] == 1).count();
+    assert!((1..SEEDS as usize).contains(&lost), "{lost}");
+}
+
 /// Each sector is the old one or the new one. Both ways come about, and mixtures of them.
 #[test]
 fn what_was_not_flushed_can_vanish_sector_by_sector() {

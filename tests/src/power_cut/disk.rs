@@ -119,8 +119,10 @@ impl Disk {
         let mut disk = Self::default();
         for (name, bytes) in &image.0 {
             disk.last_file += 1;
-            disk.files
-                .insert(disk.last_file, File { now: bytes.clone(), flushed: bytes.clone(), ..File::default() });
+            disk.files.insert(
+                disk.last_file,
+                File { now: bytes.clone(), flushed: bytes.clone(), ..File::default() },
+            );
             disk.names.insert(name.clone(), disk.last_file);
         }
         disk.flushed_names.clone_from(&disk.names);
@@ -359,7 +361,8 @@ impl What {
     fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Write { offset: a, .. }, Self::Write { offset: b, .. }) => {
-                *a < other.end().next_multiple_of(SECTOR_BYTES) && *b < self.end().next_multiple_of(SECTOR_BYTES)
+                *a < other.end().next_multiple_of(SECTOR_BYTES)
+                    && *b < self.end().next_multiple_of(SECTOR_BYTES)
             }
             _ => true,
         }

@@ -6,9 +6,9 @@
 
 use super::disk::{CAPACITY_BYTES, Dice, Disk, Errno};
 use fuser::{
-    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -96,7 +96,23 @@ fn attributes(ino: INodeNo, size: u64, kind: FileType, perm: u16) -> FileAttr {
     let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
     let blocks = size.div_ceil(512);
     let (nlink, rdev, blksize, flags) = (1, 0, BLOCK_BYTES, 0);
-    FileAttr { ino, size, blocks, atime, mtime, ctime, crtime, kind, perm, nlink, uid, gid, rdev, blksize, flags }
+    FileAttr {
+        ino,
+        size,
+        blocks,
+        atime,
+        mtime,
+        ctime,
+        crtime,
+        kind,
+        perm,
+        nlink,
+        uid,
+        gid,
+        rdev,
+        blksize,
+        flags,
+    }
 }
 
 fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
