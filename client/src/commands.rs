@@ -2,7 +2,7 @@
 
 use crate::streams::{StreamRow, streams};
 use crate::top::Top;
-use crate::{Cli, Command, Output, adjust, table};
+use crate::{Cli, Command, Output, adjust, journal, table};
 use anyhow::{Context, bail};
 use chart_client::{Candles, Connection, Follower, News};
 use market::{Candle, ChartName, decimal};
@@ -220,6 +220,7 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
                 json!({"count": count, "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": max});
             document.insert(format!("{name}_us"), figures);
         }
+        document.insert("journal".to_owned(), journal::json(status));
         document.insert("degraded".to_owned(), status.degraded().into());
         document.insert("streams".to_owned(), streams(connection).iter().map(StreamRow::json).collect());
         return print_json(&document.into());
@@ -240,6 +241,10 @@ fn stats(connection: &Connection, as_json: bool) -> anyhow::Result<()> {
         .collect();
     table::print(&["LATENCY (us)", "COUNT", "P50", "P90", "P99", "P99.9", "MAX"], &rows)?;
     writeln!(std::io::stdout())?;
+    if let Some((state, intake)) = status.journal() {
+        table::print(&["JOURNAL", "VALUE"], &journal::rows(&state, &intake))?;
+        writeln!(std::io::stdout())?;
+    }
     let rows: Vec<_> = streams(connection).iter().map(StreamRow::cells).collect();
     table::print(&StreamRow::HEADINGS, &rows)?;
     for line in status.degraded() {

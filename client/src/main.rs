@@ -2,6 +2,7 @@
 
 mod adjust;
 mod commands;
+mod journal;
 mod streams;
 mod table;
 mod top;

@@ -5,9 +5,11 @@
 mod chart;
 mod feed;
 mod itch;
+mod journal;
 
 pub use chart::{Chart, ColorTable, LineTable, Price};
 pub use feed::Feed;
+pub use journal::{Journal, Span};
 
 use crate::metadata::Digits;
 use crate::rt::{Threads, Wait};
@@ -45,6 +47,9 @@ pub struct Config {
     /// What the hot threads ask of the machine.
     #[serde(default)]
     pub realtime: Realtime,
+    /// Where what the feeds bring is kept; nowhere without it.
+    #[serde(default)]
+    pub journal: Option<Journal>,
     /// The decimal places that the venues have told; no key of the file.
     #[serde(skip)]
     pub(crate) digits: Digits,

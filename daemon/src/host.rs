@@ -5,9 +5,11 @@ use crate::render;
 use crate::rt::{self, Cpus, Plan};
 use crate::uring::{RECEIVE_PAGES, Ring, RingPlan};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statfs::{self, statfs};
 use nix::unistd::{AccessFlags, Group, access};
 use serde::Serialize;
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -50,6 +52,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
     found.extend(config.realtime.cpu_dma_latency_us.map(|_| cpu_latency()));
     found.extend(cpu_files(&plan));
     found.extend([clock(), open_files(), socket_folder(config)]);
+    found.extend(config.journal.as_ref().map(|journal| journal_folder(&journal.folder)));
     found
 }
 
@@ -184,8 +187,7 @@ fn open_files() -> Finding {
 fn socket_folder(config: &Config) -> Finding {
     let socket = config.socket.clone().unwrap_or_else(chart_client::own_socket);
     let folder = socket.parent().unwrap_or(Path::new("/"));
-    // It is made if its own folder can be written.
-    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let existing = existing(folder);
     let granted = access(existing, AccessFlags::W_OK).is_ok();
     let group = match Group::from_name("chartd") {
         Ok(Some(_)) => "its group chartd may connect",
@@ -196,6 +198,53 @@ fn socket_folder(config: &Config) -> Finding {
         folder.display()
     );
     Finding::new("control socket", granted, format!("{}; {group}", socket.display()), grant)
+}
+
+/// The innermost folder of a path that is there. What is not is made if this can be written.
+fn existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"))
+}
+
+/// Whether the journal can be written past the page cache, and whether what is written stays.
+fn journal_folder(folder: &Path) -> Finding {
+    let (what, existing) = ("journal", existing(folder));
+    let kind = statfs(existing)
+        .map_or("a file system that cannot be asked", |found| kind_of(found.filesystem_type()));
+    // A file without a name: it is gone as soon as it is closed.
+    let open = |flags| {
+        fs::File::options().write(true).custom_flags(libc::O_TMPFILE | flags).mode(0o600).open(existing)
+    };
+    let (plain, direct) = (open(0), open(libc::O_DIRECT));
+    let shown = folder.display();
+    let elsewhere = "another place for it: folder = in [journal], on a disk with ext4 or XFS";
+    match (plain, direct) {
+        (Err(error), _) => {
+            let grant = format!(
+                "StateDirectory=chartd in the unit, or another place: folder = in [journal], not {shown}"
+            );
+            Finding::new(what, false, format!("{shown} on {kind} cannot be written: {error}"), grant)
+        }
+        (Ok(_), _) if kind == "tmpfs" => {
+            Finding::new(what, false, format!("{shown} is on tmpfs: a power cut takes all of it"), elsewhere)
+        }
+        (Ok(_), Err(error)) => {
+            Finding::new(what, false, format!("{shown} on {kind}, without O_DIRECT: {error}"), elsewhere)
+        }
+        (Ok(_), Ok(_)) => Finding::new(what, true, format!("{shown} on {kind}, with O_DIRECT"), ""),
+    }
+}
+
+/// The name of a file system.
+fn kind_of(found: statfs::FsType) -> &'static str {
+    match found {
+        statfs::EXT4_SUPER_MAGIC => "ext4",
+        statfs::XFS_SUPER_MAGIC => "XFS",
+        statfs::BTRFS_SUPER_MAGIC => "Btrfs",
+        statfs::TMPFS_MAGIC => "tmpfs",
+        statfs::OVERLAYFS_SUPER_MAGIC => "overlayfs",
+        statfs::NFS_SUPER_MAGIC => "NFS",
+        _ => "another file system",
+    }
 }
 
 #[cfg(test)]
@@ -215,5 +264,19 @@ mod tests {
         // Six slots of 256 MiB, the market data, and two pages of receive buffers.
         assert!(pages.found.contains("about 771 needed"), "{pages:?}");
         assert!(found.iter().any(|finding| finding.what == "/dev/cpu_dma_latency"));
+    }
+
+    #[test]
+    fn a_journal_needs_a_disk_that_it_may_write_to() {
+        let here = tempfile::tempdir().unwrap();
+        let found = journal_folder(&here.path().join("not/there/yet"));
+        println!("{found:?}");
+        assert!(found.found.contains("not/there/yet on "), "{found:?}");
+        let found = journal_folder(Path::new("/proc/journal"));
+        assert!(!found.granted && found.grant.unwrap().contains("StateDirectory=chartd"), "{}", found.found);
+        if statfs("/dev/shm").is_ok_and(|found| found.filesystem_type() == statfs::TMPFS_MAGIC) {
+            let found = journal_folder(Path::new("/dev/shm/journal"));
+            assert!(!found.granted && found.found.contains("a power cut takes all of it"), "{found:?}");
+        }
     }
 }

@@ -17,6 +17,7 @@ mod feeds;
 mod gateway;
 pub mod host;
 pub mod ingest;
+pub mod journal;
 mod metadata;
 mod packing;
 pub mod render;

@@ -207,7 +207,7 @@ fn main() -> ExitCode {
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(
-            "warn,chartd::service=info,chartd::feeds=info,chartd::threads=info,chartd::metadata=info",
+            "warn,chartd::service=info,chartd::feeds=info,chartd::threads=info,chartd::metadata=info,chartd::journal=info",
         )
     });
     tracing_subscriber::fmt()
@@ -260,6 +260,9 @@ fn check(path: &std::path::Path, config: &Config) {
     for chart in &config.charts {
         let [width, height] = chart.size;
         say!("  chart {}: {width}×{height}, {}", chart.name(), chart.theme);
+    }
+    if let Some(journal) = &config.journal {
+        say!("  journal {journal}");
     }
     for line in host::threads(&config.realtime) {
         say!("  thread {line}");

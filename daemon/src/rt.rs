@@ -135,6 +135,35 @@ fn set_policy(thread: i32, policy: i32, priority: u8) -> nix::Result<()> {
     nix::errno::Errno::result(unsafe { libc::sched_setscheduler(thread, policy, &parameters) }).map(drop)
 }
 
+/// How far a thread stands back behind all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Background {
+    /// It gets little, but something: somebody waits for it in the end.
+    Late,
+    /// It gets what nobody else wants.
+    Idle,
+}
+
+/// Has the calling thread, which has no real-time priority, stand back behind all others. Nothing depends on it.
+pub(crate) fn step_back(background: Background) {
+    /// Of ioprio_set(2): for one thread; the best-effort class at its lowest level, and the idle class.
+    const WHO_PROCESS: libc::c_int = 1;
+    const LEAST_EFFORT: libc::c_int = 2 << 13 | 7;
+    const IDLE: libc::c_int = 3 << 13;
+    let (nice, io) = match background {
+        Background::Late => (10, LEAST_EFFORT),
+        Background::Idle => (19, IDLE),
+    };
+    // SAFETY: neither call takes a pointer; they change the scheduling of the calling thread alone (who 0).
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice);
+        libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, io);
+    }
+    if background == Background::Idle {
+        let _ = set_policy(0, libc::SCHED_IDLE, 0); // Being nice is nearly as good.
+    }
+}
+
 /// Touches the stack that the calling thread may need, so that no page of it is missing later.
 #[inline(never)]
 fn touch_stack() {

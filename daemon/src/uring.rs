@@ -1,20 +1,23 @@
-//! The ring of one hot thread: made on the thread that uses it, entered only by it.
+//! The ring of one thread, hot or the journal's: made on the thread that uses it, entered only by it.
 //!
 //! It is made disabled, gets its files, its buffers and its restrictions, and is then enabled. What the kernel refuses
 //! of these is done without ([`RingFeatures`]).
 
 mod bell;
+mod blocks;
 mod buffers;
 mod features;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use bell::Bell;
+pub(crate) use blocks::{Depth, DiskPlan, Piece, Place};
 pub(crate) use buffers::GROUP;
 pub(crate) use features::{RECEIVE_PAGES, RingFeatures, RingPlan};
 
+use blocks::Blocks;
 use buffers::Buffers;
-use features::{Receives, SocketPlan, ask, restrict};
+use features::{Outcome, Receives, SocketPlan, ask, restrict};
 use io_uring::types::{Napi, SubmitArgs, Timespec};
 use io_uring::{IoUring, Submitter, cqueue, opcode, squeue, types};
 use std::io::{self, Write};
@@ -75,6 +78,7 @@ pub(crate) struct Ring {
     /// Knows the ring's registered number, if it has one.
     submitter: Submitter<'static>,
     buffers: Option<Buffers>,
+    blocks: Option<Blocks>,
     /// What the places of the file table are to hold; the kernel reads it when the ring is entered.
     files: Box<[RawFd]>,
     features: RingFeatures,
@@ -97,14 +101,25 @@ impl Ring {
             ring_fd: unknown(),
             restrictions: unknown(),
             napi: unknown(),
+            blocks: None,
         };
         // SAFETY: the box lives until `drop`, where the submitter goes too; nobody borrows it exclusively before.
         let submitter = unsafe { uring.as_ref() }.submitter();
-        let mut ring =
-            Self { uring, submitter, buffers: None, files: Box::new([]), features, is_polling_cards: false };
+        let mut ring = Self {
+            uring,
+            submitter,
+            buffers: None,
+            blocks: None,
+            files: Box::new([]),
+            features,
+            is_polling_cards: false,
+        };
         // From here on `drop` gives the ring back.
         if let Some(sockets) = &plan.sockets {
             ring.take_sockets(sockets);
+        }
+        if let Some(disk) = plan.disk {
+            ring.take_disk(disk)?;
         }
         ring.features.ring_fd = ask("uring.ring_fd", || ring.submitter.register_ring_fd());
         if is_disabled {
@@ -113,6 +128,9 @@ impl Ring {
         }
         if plan.sockets.is_some() {
             ring.prove_receives();
+        }
+        if plan.disk.is_some() {
+            ring.prove_table();
         }
         Ok(ring)
     }
@@ -131,10 +149,7 @@ impl Ring {
             Err(error) => Receives::Single(std::mem::replace(error, io::ErrorKind::Unsupported.into())),
         });
         self.buffers = buffers.ok();
-        self.features.files = ask("uring.files", || self.submitter.register_files_sparse(plan.files));
-        if self.features.files.is_ok() {
-            self.files = vec![-1; plan.files as usize].into_boxed_slice();
-        }
+        self.take_table(plan.files);
         // Polling for no time: whether the kernel knows how. It stays off until a card asks for it.
         self.features.napi = ask("uring.napi", || {
             self.submitter.register_napi(&mut Napi::new())?;
@@ -142,19 +157,41 @@ impl Ring {
         });
     }
 
+    /// Registers a table for so many files.
+    fn take_table(&mut self, files: u32) {
+        self.features.files = ask("uring.files", || self.submitter.register_files_sparse(files));
+        if self.features.files.is_ok() {
+            self.files = vec![-1; files as usize].into_boxed_slice();
+        }
+    }
+
+    /// Takes memory for blocks, and a table for files. Flushes are carried out by threads of the kernel: a few will do.
+    fn take_disk(&mut self, plan: DiskPlan) -> io::Result<()> {
+        let (blocks, features) = Blocks::take(plan, &self.submitter)?;
+        (self.blocks, self.features.blocks) = (Some(blocks), Some(features));
+        self.take_table(plan.files);
+        let _ = self.submitter.register_iowq_max_workers(&mut [4, 2]); // Without it they are more, at worst.
+        Ok(())
+    }
+
     /// Receives once from a socket of our own, to know that what was registered works.
     fn prove_receives(&mut self) {
-        if !self.files.is_empty()
-            && let Err(error) = self.prove_files()
-        {
-            self.features.files = Err(error);
-            self.files = Box::new([]);
-        }
+        self.prove_table();
         if self.buffers.is_some()
             && let Err(error) = ask("uring.multishot", || Ok(())).and_then(|()| self.prove_multishot())
         {
             self.features.receives = Some(Receives::Single(error));
             self.buffers = None; // The kernel has pinned their queue, and no operation asks for one.
+        }
+    }
+
+    /// Registers a file of our own, to know that it works.
+    fn prove_table(&mut self) {
+        if !self.files.is_empty()
+            && let Err(error) = self.prove_files()
+        {
+            self.features.files = Err(error);
+            self.files = Box::new([]);
         }
     }
 
@@ -215,6 +252,23 @@ impl Ring {
             }
             self.submitter.submit()?;
         }
+    }
+
+    /// Queues operations of which each but the first waits for the one before. They begin together, or the chain would
+    /// be cut.
+    fn push_linked(&mut self, entries: &[squeue::Entry]) -> io::Result<()> {
+        loop {
+            // SAFETY: as in `push`.
+            if unsafe { self.uring().submission_shared().push_multiple(entries) }.is_ok() {
+                return Ok(());
+            }
+            self.submitter.submit()?;
+        }
+    }
+
+    /// How many files can be registered.
+    pub(crate) fn places(&self) -> usize {
+        self.files.len()
     }
 
     /// Whether sockets are read by receives that go on and on, into buffers of the ring.

@@ -183,6 +183,16 @@ impl Drain {
         }
     }
 
+    /// How many bytes wait, those of a record in hand included.
+    pub fn waiting_bytes(&self) -> usize {
+        self.queue.slots()
+    }
+
+    /// How many bytes may wait.
+    pub fn capacity_bytes(&self) -> usize {
+        self.queue.buffer().capacity()
+    }
+
     /// Whether no record waits.
     pub fn is_empty(&self) -> bool {
         self.front.is_none() && self.queue.slots() < HEADER_BYTES

@@ -9,9 +9,26 @@
 //! - Blocks that are not durable stay in memory, but for [`Durability::Async`], which promises nothing.
 //! - A write that was cut short or refused for the moment is written again, whole, at the same place.
 //! - The first blocks of a segment hold the latest [`Kind::Start`](crate::Kind::Start) record, repeated.
-//! - Nothing that fails stops it: it waits for the next segment, and the queue spills meanwhile.
+//! - Nothing that fails stops it: it waits for the next segment, and the queue spills meanwhile. Segments that fail
+//!   one after the other are begun ever more slowly.
+//! - There is one segment at a time, so a failure concerns one only: the next is begun once all of the last is durable.
+//!   In class async, once all of it is written, and its flush goes on meanwhile. There is one flush at a time, too:
+//!   of two, one might be told of the failure that concerns both.
+//!
+//! `batch` is what is on its way and how far it is, `fill` takes records in, `preamble` is the head of a segment,
+//! `issue` decides what is done next, `outcome` what follows from it.
 
-use crate::queue::Drain;
+mod batch;
+mod fill;
+mod issue;
+mod outcome;
+mod preamble;
+#[cfg(test)]
+mod tests;
+
+use batch::{Batch, Closing, OnItsWay, Segment};
+use preamble::Start;
+use std::collections::VecDeque;
 
 /// What is promised of what was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,7 +129,7 @@ pub enum Op {
 pub struct Condition {
     /// It has nowhere to write: it waits for a segment.
     pub is_stalled: bool,
-    /// Writes that failed, but for those that were merely cut short.
+    /// Writes that failed, but for those that could be repeated.
     pub write_failures: u64,
     /// Flushes that failed.
     pub flush_failures: u64,
@@ -129,69 +146,178 @@ pub struct Condition {
 /// [`Writer::due_ns`].
 #[derive(Debug)]
 pub struct Writer {
-    // Filled in by whoever writes it.
+    plan: Plan,
+    /// Block memory that holds nothing. The last block of the memory is not among them: see `preamble`.
+    free: Vec<usize>,
+    /// What is not settled yet, in order. Only the last is being filled.
+    batches: VecDeque<Batch>,
+    /// The number of the first of them, counted since the beginning.
+    first_batch: u64,
+    /// How many of them have a place in the current segment.
+    issued: usize,
+    current: Option<Segment>,
+    reserve: Option<(u64, [u8; 16])>,
+    /// In class async: the segment before, until it is flushed.
+    closing: Option<Closing>,
+    on_its_way: Vec<(OpId, OnItsWay)>,
+    next_id: u32,
+    /// How many flushes were asked for.
+    flushes: u64,
+    /// Bytes written since the last flush was asked for.
+    unflushed_bytes: u64,
+    starts: VecDeque<Start>,
+    /// The sequence of the next record that is taken in.
+    next: u64,
+    /// Where this run began.
+    begin: u64,
+    /// Receive time of the first record of the last block.
+    real_ns: u64,
+    /// Whether the record in hand was begun in the block before.
+    is_in_record: bool,
+    /// Whether the last look at the queue left something there.
+    is_more_waiting: bool,
+    /// CRC of the last block that was given a place.
+    last_crc: u32,
+    /// CRC of the last block that is settled: durable or, in class async, written.
+    settled_crc: u32,
+    /// How many records are settled.
+    settled: u64,
+    written: u64,
+    durable: u64,
+    condition: Condition,
+    poisoned_ns: u64,
+    /// Poisoned segments in close succession.
+    strikes: u32,
+    /// When the next segment may be begun.
+    resume_ns: u64,
+    ending: Ending,
+}
+
+/// How far [`Writer::finish`] has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It was not asked for.
+    No,
+    /// The last block is not made yet.
+    Asked,
+    /// The last block is made.
+    Placed,
+    /// The disk has failed too often meanwhile.
+    GivenUp,
 }
 
 impl Writer {
     /// A writer that goes on at `position`.
     pub fn new(plan: Plan, position: Position) -> Self {
-        todo!()
+        debug_assert!(plan.blocks >= 4 && plan.segment_bytes >= 4 * plan.block_bytes as u64);
+        Self {
+            plan,
+            free: (0..plan.blocks.saturating_sub(1)).rev().collect(),
+            batches: VecDeque::with_capacity(plan.blocks),
+            first_batch: 0,
+            issued: 0,
+            current: None,
+            reserve: None,
+            closing: None,
+            on_its_way: Vec::with_capacity(plan.blocks + 4),
+            next_id: 0,
+            flushes: 0,
+            unflushed_bytes: 0,
+            starts: VecDeque::with_capacity(4),
+            next: position.next,
+            begin: position.next,
+            real_ns: 0,
+            is_in_record: false,
+            is_more_waiting: false,
+            last_crc: position.previous_crc,
+            settled_crc: position.previous_crc,
+            settled: position.next,
+            written: position.next,
+            durable: position.next,
+            condition: Condition::default(),
+            poisoned_ns: 0,
+            strikes: 0,
+            resume_ns: 0,
+            ending: Ending::No,
+        }
     }
 
-    /// Whether a prepared segment is wanted: it holds none in reserve.
+    /// Whether a prepared segment is wanted: it holds none in reserve. At the end only if one is needed.
     pub fn wants_segment(&self) -> bool {
-        todo!()
+        match self.ending {
+            Ending::No => self.reserve.is_none(),
+            Ending::Asked | Ending::Placed => {
+                self.is_stalled() || self.current_is_full() && self.reserve.is_none()
+            }
+            Ending::GivenUp => false,
+        }
     }
 
     /// Takes a prepared segment: a file of `segment_bytes` zeros, with this number and identity. Numbers rise.
+    /// One that is not wanted is not taken.
     pub fn give_segment(&mut self, number: u64, identity: [u8; 16]) {
-        todo!()
+        if self.reserve.is_none() {
+            self.reserve = Some((number, identity));
+        }
     }
 
-    /// Takes records from the queue into blocks, as many as there is room for. `memory` has `blocks` times
-    /// `block_bytes`, and is the same at every call: what operations on their way write from it is not touched.
-    pub fn fill(&mut self, drain: &mut Drain, memory: &mut [u8], now_ns: u64) {
-        todo!()
-    }
-
-    /// What is to be done next, if anything is. It may seal a block in `memory` for that.
-    pub fn next_op(&mut self, memory: &mut [u8], now_ns: u64) -> Option<Op> {
-        todo!()
-    }
-
-    /// Tells how an operation has ended.
-    pub fn complete(&mut self, id: OpId, outcome: Result<usize, Errno>, now_ns: u64) {
-        todo!()
-    }
-
-    /// When a block is due that is not full, or an attempt that is to be repeated.
+    /// When a block is due that is not full, or an attempt that is to be repeated. Told after [`Writer::next_op`] has
+    /// come to its end, it is never in the past.
     pub fn due_ns(&self) -> Option<u64> {
-        todo!()
+        [self.issue_time(), self.flush_time(), self.again_time()].into_iter().flatten().min()
     }
 
-    /// Has all that was taken in written, flushed and closed, with a last block that says so. Nothing is taken in
-    /// any more. It is done when [`Writer::is_finished`].
+    /// Has all that was taken in written, flushed and closed, with a last block that says so, unless the queue was
+    /// not empty when it was drained last. Nothing is taken in any more. It is done when [`Writer::is_finished`].
     pub fn finish(&mut self) {
-        todo!()
+        if self.ending == Ending::No {
+            self.ending = if self.next > self.begin { Ending::Asked } else { Ending::Placed };
+        }
     }
 
-    /// Whether all is closed, or nothing more can be done.
+    /// Whether all is closed, or nothing more can be done: it is stalled, or the disk fails again and again. A stalled
+    /// one goes on if it is given a segment after all.
     pub fn is_finished(&self) -> bool {
-        todo!()
+        let is_idle = self.on_its_way.is_empty() && self.current.is_none() && self.closing.is_none();
+        let is_done = match self.ending {
+            Ending::No => false,
+            Ending::Asked => self.is_stalled(),
+            Ending::Placed => self.batches.is_empty() || self.is_stalled(),
+            Ending::GivenUp => true,
+        };
+        is_idle && is_done
     }
 
     /// How many records were written: all of a lower sequence.
     pub fn written(&self) -> u64 {
-        todo!()
+        self.written
     }
 
-    /// How many records are durable: all of a lower sequence.
+    /// How many records are durable: all of a lower sequence. In class async, but for those that
+    /// [`Condition::unsure`] counts, once a later segment is.
     pub fn durable(&self) -> u64 {
-        todo!()
+        self.durable
     }
 
     /// How it goes.
     pub fn condition(&self) -> Condition {
-        todo!()
+        Condition { is_stalled: self.is_stalled(), ..self.condition }
+    }
+
+    fn is_stalled(&self) -> bool {
+        let has_work = !self.batches.is_empty() || self.ending == Ending::Asked;
+        has_work && self.current.is_none() && self.reserve.is_none()
+    }
+
+    fn current_is_full(&self) -> bool {
+        self.current.as_ref().is_some_and(|segment| segment.is_full)
+    }
+
+    fn writes_on_their_way(&self) -> usize {
+        self.on_its_way.iter().filter(|(_, what)| matches!(what, OnItsWay::Write(_))).count()
+    }
+
+    fn is_flushing(&self) -> bool {
+        self.on_its_way.iter().any(|(_, what)| matches!(what, OnItsWay::Flush { .. }))
     }
 }

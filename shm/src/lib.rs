@@ -31,7 +31,7 @@ pub mod status;
 pub const ABI_MAJOR: u64 = 3;
 
 /// Rises when fields are added behind the existing ones.
-pub const ABI_MINOR: u64 = 1;
+pub const ABI_MINOR: u64 = 2;
 
 /// Follows from every record's fields, their types and their order. Two builds of one version must agree in it.
 pub const LAYOUT_HASH: u64 = prefix::hash(&[
@@ -53,6 +53,8 @@ pub const LAYOUT_HASH: u64 = prefix::hash(&[
     status::LoopState::DEFINITION,
     status::ChartEntry::DEFINITION,
     status::ChartState::DEFINITION,
+    status::JournalState::DEFINITION,
+    status::JournalIntake::DEFINITION,
     adjust::AdjustWords::DEFINITION,
     control::Request::DEFINITION,
     control::Reply::DEFINITION,

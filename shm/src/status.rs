@@ -12,6 +12,7 @@
 //! | `histograms_at` + i·[`histogram::WORDS`] | the histogram of [`Stage`] i |
 //! | `loops_at` + 32·i | [`LoopEntry`]; 16 words in: [`LoopState`] |
 //! | `charts_at` + 32·i | [`ChartEntry`]; 16 words in: [`ChartState`] |
+//! | `journal_at` | [`JournalState`]; 16 words in: [`JournalIntake`], which another thread writes |
 
 use crate::ShmError;
 use crate::histogram::{self, Recorder, Snapshot};
@@ -43,6 +44,8 @@ const LOOPS: usize = HISTOGRAMS + (Stage::ALL.len() * histogram::WORDS).next_mul
 const ENTRY_WORDS: usize = 32;
 const ENTRY_STATE: usize = 16;
 const CHARTS_AT: usize = LOOPS + MAX_LOOPS * ENTRY_WORDS;
+/// Two threads write it, each a line of its own.
+const JOURNAL: usize = CHARTS_AT + MAX_CHARTS * ENTRY_WORDS;
 
 /// Where things stand in a status segment, in words; the rest its header tells.
 pub const PLACES: &[(&str, usize)] = &[
@@ -77,6 +80,8 @@ record! {
         pub charts: u64,
         /// Word of the first chart.
         pub charts_at: u64,
+        /// Word of the journal's state. Zero if the daemon is older than journals.
+        pub journal_at: u64,
     }
 }
 
@@ -113,6 +118,8 @@ record! {
         pub wait_limit_ns: u64,
         /// How old its beat may become while it works.
         pub work_limit_ns: u64,
+        /// Whether charts go on without it, 1 or 0: that it is late then is no stall of the daemon.
+        pub is_aside: u64,
     }
 }
 
@@ -158,6 +165,54 @@ record! {
     }
 }
 
+record! {
+    /// How the journal goes. Sequences count the records of all runs; a record is written or durable if its own
+    /// sequence is lower. Each word is right by itself, at its moment: read `durable` before `written`, and it is not
+    /// above it.
+    pub struct JournalState {
+        /// [`Journal`].
+        pub state: u64,
+        /// What is promised: 1 async, 2 group, 3 sync.
+        pub class: u64,
+        /// Sequence of this run's first record.
+        pub first: u64,
+        /// Records that were written, whether or not a power cut would take them.
+        pub written: u64,
+        /// Records that a power cut does not take.
+        pub durable: u64,
+        /// Number of the segment that is written.
+        pub segment: u64,
+        /// Bytes of all its files on disk, as they were counted last.
+        pub disk_bytes: u64,
+        /// Bytes that wait to be written, and how many may.
+        pub waiting_bytes: u64,
+        /// See `waiting_bytes`.
+        pub capacity_bytes: u64,
+        /// The errno of the latest write, flush or preparation that failed; zero if none has.
+        pub errno: u64,
+    }
+}
+
+record! {
+    /// What the thread that ingests gives to the journal.
+    pub struct JournalIntake {
+        /// Records that were accepted, of all runs. It is told once for all that came together, so what came last may
+        /// be written already.
+        pub accepted: u64,
+        /// Records of this run that found no room, and are lost to the journal.
+        pub lost: u64,
+    }
+}
+
+impl Default for JournalState {
+    /// That of no journal.
+    fn default() -> Self {
+        Self::from_words(&[0; Self::WORDS])
+    }
+}
+
+const _: () =
+    assert!(JournalState::WORDS <= ENTRY_STATE && ENTRY_STATE + JournalIntake::WORDS <= ENTRY_WORDS);
 const _: () = assert!(StatusHeader::WORDS <= LIVENESS && LIVENESS + Liveness::WORDS <= CHARTS);
 const _: () = assert!(LoopEntry::WORDS <= ENTRY_STATE && ENTRY_STATE + LoopState::WORDS <= ENTRY_WORDS);
 const _: () = assert!(ChartEntry::WORDS <= ENTRY_STATE && ENTRY_STATE + ChartState::WORDS <= ENTRY_WORDS);
@@ -279,6 +334,24 @@ named! {
         RetransmissionsAsked = "retransmissions_asked",
         /// Numbered messages that no line and no server brought.
         MessagesLost = "messages_lost",
+        /// Records that were written to the journal.
+        JournalRecords = "journal_records",
+        /// Bytes of its blocks that were written.
+        JournalBytes = "journal_bytes",
+        /// Blocks that were written.
+        JournalBlocks = "journal_blocks",
+        /// Flushes that ended well, written through or by themselves.
+        JournalFlushes = "journal_flushes",
+        /// Segments that were closed.
+        JournalSegments = "journal_segments",
+        /// Records that found no room in the journal's queue.
+        JournalLost = "journal_lost",
+        /// Writes that failed.
+        JournalWriteFailures = "journal_write_failures",
+        /// Flushes that failed: each poisons its segment.
+        JournalFlushFailures = "journal_flush_failures",
+        /// Times that no segment could be prepared.
+        JournalPrepareFailures = "journal_prepare_failures",
     }
 }
 
@@ -324,6 +397,26 @@ named! {
         Draw = "draw",
         /// It serves clients.
         Serve = "serve",
+        /// It writes the journal.
+        Write = "write",
+    }
+}
+
+named! {
+    /// How a journal does.
+    pub enum Journal {
+        /// There is none.
+        None = "none",
+        /// It keeps up.
+        Well = "well",
+        /// What waits to be written takes more than a quarter of the queue.
+        Spilling = "spilling",
+        /// Records found no room.
+        Losing = "losing",
+        /// There is nowhere to write: no room on disk, or no segment could be made.
+        Stalled = "stalled",
+        /// It was closed.
+        Ended = "ended",
     }
 }
 
@@ -338,7 +431,7 @@ pub struct StatusWriter {
 impl StatusWriter {
     /// Makes the segment.
     pub fn create(pid: u32, now_ns: u64, epoch: [u64; 2]) -> Result<Self, ShmError> {
-        let len_words = CHARTS_AT + MAX_CHARTS * ENTRY_WORDS;
+        let len_words = JOURNAL + ENTRY_WORDS;
         let segment = Segment::create("chartd-status", len_words * 8, false)?;
         let header = StatusHeader {
             prefix: Prefix::new(MAGIC, StatusHeader::WORDS, &Identity { epoch, generation: 0 }),
@@ -351,6 +444,7 @@ impl StatusWriter {
             loops_at: LOOPS as u64,
             charts: MAX_CHARTS as u64,
             charts_at: CHARTS_AT as u64,
+            journal_at: JOURNAL as u64,
         };
         let liveness = Liveness { state: 0, started_ns: now_ns, pid: pid.into(), threads: 0, generation: 0 };
         segment.words().store(0, &header.to_words());
@@ -371,6 +465,11 @@ impl StatusWriter {
     /// Sets a counter that can fall, as the number of clients.
     pub fn set(&self, counter: Counter, value: u64) {
         self.segment.words().word(COUNTERS + counter as usize).store(value, Relaxed);
+    }
+
+    /// The value of a counter.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.segment.words().word(COUNTERS + counter as usize).load(Relaxed)
     }
 
     /// The histogram of a stage.
@@ -451,9 +550,35 @@ impl StatusWriter {
     pub fn set_chart_state(&self, place: usize, state: &ChartState) {
         self.segment.words().store(CHARTS_AT + place * ENTRY_WORDS + ENTRY_STATE, &state.to_words());
     }
+
+    /// Tells how the journal goes. One thread does at a time.
+    pub fn set_journal(&self, state: &JournalState) {
+        let words = self.segment.words();
+        words.store(JOURNAL, &JournalState { durable: self.journal().durable, ..*state }.to_words());
+        // Whoever sees it sees what was written, too.
+        words.word(JOURNAL + JOURNAL_DURABLE).store(state.durable, Release);
+    }
+
+    /// How the journal goes, as it was told last.
+    pub fn journal(&self) -> JournalState {
+        JournalState::from_words(&self.segment.words().array(JOURNAL))
+    }
+
+    /// Tells what the journal was given: see [`JournalIntake`]. Two stores, on a line that no other thread writes.
+    pub fn set_journal_accepted(&self, accepted: u64, lost: u64) {
+        let words = self.segment.words();
+        words.word(JOURNAL + ENTRY_STATE).store(accepted, Release);
+        words.word(JOURNAL + ENTRY_STATE + 1).store(lost, Relaxed);
+    }
+
+    /// What the journal was given.
+    pub fn journal_intake(&self) -> JournalIntake {
+        JournalIntake::from_words(&self.segment.words().array(JOURNAL + ENTRY_STATE))
+    }
 }
 
 const LIVENESS_THREADS: usize = 3;
+const JOURNAL_DURABLE: usize = 4;
 
 /// Reads the daemon's condition.
 #[derive(Debug)]
@@ -474,6 +599,7 @@ impl StatusReader {
             || !words.holds(header.loops_at, header.loops, ENTRY_WORDS)
             || !words.holds(header.charts_at, header.charts, ENTRY_WORDS)
             || !words.holds(header.degraded_at, 1, 1 + DEGRADED_WORDS)
+            || (header.journal_at > 0 && !words.holds(header.journal_at, 1, ENTRY_WORDS))
         {
             return Err(ShmError::Foreign { kind: "status", why: "it is shorter than its header says" });
         }
@@ -530,10 +656,27 @@ impl StatusReader {
         all.filter(|(entry, _)| entry.tid != 0).collect()
     }
 
-    /// The loop whose beat is older than it may be by now, if there is one: the daemon lives, but is stalled.
+    /// The loop whose beat is older than it may be by now, if there is one: the daemon lives, but is stalled. Loops
+    /// that charts do without do not count.
     pub fn stalled(&self, now_ns: u64) -> Option<LoopEntry> {
-        let late = |(entry, state): &(LoopEntry, LoopState)| state.age_ns(now_ns) > entry.limit_ns(state);
+        let late = |(entry, state): &(LoopEntry, LoopState)| {
+            entry.is_aside == 0 && state.age_ns(now_ns) > entry.limit_ns(state)
+        };
         self.loops().into_iter().find(late).map(|(entry, _)| entry)
+    }
+
+    /// How the journal goes, and what it was given. `None` if there is none.
+    pub fn journal(&self) -> Option<(JournalState, JournalIntake)> {
+        let at = self.header.journal_at as usize;
+        if at == 0 {
+            return None; // An older daemon.
+        }
+        let words = self.view.words();
+        let durable = words.load(at + JOURNAL_DURABLE);
+        let state = JournalState { durable, ..JournalState::from_words(&words.array(at)) };
+        let intake = JournalIntake::from_words(&words.array(at + ENTRY_STATE));
+        let intake = JournalIntake { accepted: intake.accepted.max(state.written), ..intake };
+        (state.state != 0).then_some((state, intake))
     }
 
     /// The charts, by place, and how they go.
@@ -578,6 +721,9 @@ mod tests {
             |layout: Vec<(&str, usize)>, name| layout.into_iter().find(|(n, _)| *n == name).unwrap().1;
         assert_eq!(place(Liveness::layout(), "threads"), LIVENESS_THREADS);
         assert_eq!(place(Liveness::layout(), "generation"), LIVENESS_THREADS + 1);
+        assert_eq!(place(JournalState::layout(), "written"), JOURNAL_DURABLE - 1);
+        assert_eq!(place(JournalState::layout(), "durable"), JOURNAL_DURABLE);
+        assert_eq!(place(JournalIntake::layout(), "lost"), 1);
         assert_eq!(place(LoopState::layout(), "beat_ns"), 1);
         assert_eq!(place(LoopState::layout(), "phase"), 2);
     }
@@ -594,6 +740,7 @@ mod tests {
             wait: 3,
             wait_limit_ns: 200,
             work_limit_ns: 50,
+            is_aside: 0,
         };
         writer.set_loop(3, &entry);
         writer.beat(3, Phase::Wait, 1_000);
@@ -602,5 +749,36 @@ mod tests {
         writer.beat(3, Phase::Draw, 1_201);
         assert_eq!((reader.stalled(1_251), reader.stalled(1_252)), (None, Some(entry)));
         assert_eq!(reader.loops()[0].1.rounds, 1);
+        writer.set_loop(3, &LoopEntry { is_aside: 1, ..entry });
+        assert_eq!(reader.stalled(9_999), None, "charts go on without it");
+    }
+
+    #[test]
+    fn another_process_sees_how_the_journal_goes() {
+        let writer = StatusWriter::create(1, 0, [1, 2]).unwrap();
+        let reader = StatusReader::open(writer.reader_fd().unwrap()).unwrap();
+        assert_eq!(reader.journal(), None);
+        let state = JournalState {
+            state: Journal::Spilling as u64,
+            class: 2,
+            first: 100,
+            written: 130,
+            durable: 120,
+            segment: 7,
+            disk_bytes: 8,
+            waiting_bytes: 9,
+            capacity_bytes: 10,
+            errno: 5,
+        };
+        writer.set_journal(&state);
+        writer.set_journal_accepted(140, 3);
+        assert_eq!(reader.journal(), Some((state, JournalIntake { accepted: 140, lost: 3 })));
+        assert_eq!(Journal::ALL[state.state as usize].name(), "spilling");
+        // Charts stand before it, and do not touch it.
+        writer.set_chart_state(
+            MAX_CHARTS - 1,
+            &ChartState { frames: 1, publish_ns: 2, passed_over: 3, backend: 4 },
+        );
+        assert_eq!(reader.journal().unwrap().0, state);
     }
 }

@@ -13,7 +13,8 @@ use shm::market::{
 };
 use shm::prefix::Prefix;
 use shm::status::{
-    ChartEntry, ChartState, Counter, Liveness, LoopEntry, LoopState, Phase, Stage, StatusHeader,
+    ChartEntry, ChartState, Counter, Journal, JournalIntake, JournalState, Liveness, LoopEntry, LoopState,
+    Phase, Stage, StatusHeader,
 };
 
 #[test]
@@ -57,6 +58,8 @@ fn the_layout_is_the_one_that_readers_know() {
         LoopState,
         ChartEntry,
         ChartState,
+        JournalState,
+        JournalIntake,
         AdjustWords,
         Request,
         Reply
@@ -76,6 +79,7 @@ fn the_layout_is_the_one_that_readers_know() {
     text += &format!("\nCounters\n{}", listed(Counter::ALL.iter().map(|counter| counter.name()).collect()));
     text += &format!("\nAdjustments\n{}", listed(Kind::ALL.iter().map(|kind| kind.name()).collect()));
     text += &format!("\nPhases\n{}", listed(Phase::ALL.iter().map(|phase| phase.name()).collect()));
+    text += &format!("\nJournal\n{}", listed(Journal::ALL.iter().map(|state| state.name()).collect()));
     text += &format!("\nHistograms\n{}", listed(Stage::ALL.iter().map(|stage| stage.name()).collect()));
 
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi.txt");

@@ -1,9 +1,11 @@
 //! What `chartctl top` shows: two looks at a daemon, and what lies between them. Nothing here draws.
 
+use crate::journal;
 use serde_json::{Value, json};
 use shm::histogram::Snapshot;
 use shm::status::{
-    ChartEntry, ChartState, Counter, Liveness, LoopEntry, LoopState, Phase, Stage, StatusReader,
+    ChartEntry, ChartState, Counter, JournalIntake, JournalState, Liveness, LoopEntry, LoopState, Phase,
+    Stage, StatusReader,
 };
 
 /// All that is looked at, at one moment.
@@ -14,6 +16,7 @@ pub(crate) struct Look {
     histograms: Vec<Option<Snapshot>>,
     charts: Vec<(ChartEntry, ChartState)>,
     loops: Vec<(LoopEntry, LoopState)>,
+    journal: Option<(JournalState, JournalIntake)>,
     degraded: Vec<String>,
 }
 
@@ -26,6 +29,7 @@ impl Look {
             histograms: Stage::ALL.iter().map(|stage| status.histogram(*stage)).collect(),
             charts: status.charts(),
             loops: status.loops(),
+            journal: status.journal(),
             degraded: status.degraded(),
         }
     }
@@ -51,6 +55,8 @@ pub(crate) struct View {
     pub(crate) loops: Vec<Loop>,
     pub(crate) clients: u64,
     pub(crate) leases: u64,
+    /// How the journal goes, and what it was given.
+    pub(crate) journal: Option<(JournalState, JournalIntake)>,
     pub(crate) degraded: Vec<String>,
 }
 
@@ -96,7 +102,7 @@ const RATES: [(&str, Counter); 4] = [
     ("bytes in", Counter::BytesIn),
 ];
 
-const HARMS: [Counter; 13] = [
+const HARMS: [Counter; 17] = [
     Counter::Malformed,
     Counter::Unknown,
     Counter::Duplicates,
@@ -110,6 +116,10 @@ const HARMS: [Counter; 13] = [
     Counter::RingsRefused,
     Counter::LoopsLate,
     Counter::Demotions,
+    Counter::JournalLost,
+    Counter::JournalWriteFailures,
+    Counter::JournalFlushFailures,
+    Counter::JournalPrepareFailures,
 ];
 
 impl View {
@@ -130,6 +140,7 @@ impl View {
             loops: now.loops.iter().map(|(entry, state)| Loop::new(entry, state, now.now_ns)).collect(),
             clients: now.counter(Counter::Clients),
             leases: now.counter(Counter::Leases),
+            journal: now.journal,
             degraded: now.degraded.clone(),
         }
     }
@@ -155,6 +166,7 @@ impl View {
             "clients": self.clients, "leases": self.leases,
             "a_second": self.rates.iter().map(|(name, rate)| ((*name).to_owned(), json!(rate))).collect::<Value>(),
             "charts": charts.collect::<Value>(), "stages": stages.collect::<Value>(),
+            "journal": self.journal.as_ref().map_or(Value::Null, |(state, intake)| journal::json_of(state, intake)),
             "percentiles": ["p50", "p99", "p99.9", "max"],
             "loops": loops.collect::<Value>(), "harms": harms.collect::<Value>(), "degraded": self.degraded,
         })

@@ -1,6 +1,7 @@
 //! Draws a view. Every column has a fixed width, so that nothing jumps; what matters most stands first.
 
 use super::model::{Latency, View};
+use crate::journal as of;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -42,7 +43,8 @@ pub(crate) fn lines(
     lines.extend(latencies(view, look, width));
     lines.push(Line::default());
     // The charts get what the parts below leave.
-    let below = [loops(view, look), harms(view, look), degraded(view, look, width)].concat();
+    let below =
+        [loops(view, look), journal(view, look), harms(view, look), degraded(view, look, width)].concat();
     let room = usize::from(height).saturating_sub(lines.len() + below.len() + 5).max(2);
     lines.extend(charts(view, look, skip, room));
     lines.push(Line::default());
@@ -139,6 +141,23 @@ fn loops(view: &View, look: Look) -> Vec<Line<'static>> {
     lines
 }
 
+/// How far the journal is: what was taken in and is not durable yet, and where it is written.
+fn journal(view: &View, look: Look) -> Vec<Line<'static>> {
+    let Some((state, intake)) = &view.journal else { return Vec::new() };
+    let text = format!(
+        "journal {}  {}  accepted {}  to be durable {}  waiting {}B  segment {}  on disk {}B",
+        of::state(state),
+        of::class(state),
+        intake.accepted,
+        intake.accepted.saturating_sub(state.durable),
+        short(state.waiting_bytes as f64),
+        state.segment,
+        short(state.disk_bytes as f64),
+    );
+    let is_well = matches!(of::state(state), "well" | "ended");
+    vec![if is_well { Line::raw(text) } else { Line::styled(text, look.alarm()) }]
+}
+
 /// What should be zero and is not; red while it grows.
 fn harms(view: &View, look: Look) -> Vec<Line<'static>> {
     if view.harms.is_empty() {
@@ -188,6 +207,7 @@ fn cut(text: &str, columns: usize) -> String {
 mod tests {
     use super::super::model::{Chart, Loop};
     use super::*;
+    use shm::status::{JournalIntake, JournalState};
 
     fn view() -> View {
         let chart = |name: &str| Chart {
@@ -224,6 +244,7 @@ mod tests {
             }],
             clients: 4,
             leases: 1,
+            journal: None,
             degraded: vec!["no CPU is isolated: ".to_owned() + &"long ".repeat(40)],
         }
     }
@@ -262,6 +283,16 @@ binance:COIN0/1m                960x540      42.5       1234        7         3
         {
             assert!(shown.contains(part), "{part:?} is missing in\n{shown}");
         }
+        let journal =
+            JournalState { state: 3, class: 2, durable: 90, waiting_bytes: 2_500, ..JournalState::default() };
+        let view = View { journal: Some((journal, JournalIntake { accepted: 100, lost: 4 })), ..view() };
+        let shown = text(&lines(&view, Look { colors: false }, (80, 24), 0, false));
+        let line = "journal losing  group  accepted 100  to be durable 10  waiting 2500B";
+        assert!(shown.contains(line), "{shown}");
+    }
+
+    #[test]
+    fn a_daemon_that_is_gone_is_looked_for() {
         let gone = text(&lines(&view(), Look { colors: false }, (80, 24), 0, true));
         assert!(gone.starts_with("chartd  has stopped; looking for it\n"), "{gone}");
     }

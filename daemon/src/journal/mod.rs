@@ -3,7 +3,17 @@
 //! - `input` is what the engine takes in, as records and back: the same journal gives the same candles.
 //! - `thread` drives the writer over a ring of its own (`disk`); a cold worker prepares segments, packs those that are
 //!   closed and removes old ones (`files`).
+//! - `voice` says in words how it goes, to the log, to readers and to systemd.
 //! - `rebuild` makes an engine from what a run before has recorded.
+
+mod disk;
+mod files;
+mod keeping;
+mod thread;
+mod voice;
+
+pub(crate) use keeping::{Journal, Opened};
+pub(crate) use voice::Voice;
 
 use crate::uring::{Bell, Ring};
 use journal::{Header, Kind, Stamp, Tap};
@@ -19,13 +29,20 @@ pub(crate) struct Recorder {
     status: Arc<StatusWriter>,
     /// When the message in hand was received, by both clocks: read once for all that came together.
     stamp: Stamp,
+    /// Sequence of the run's first record.
+    first: u64,
     /// Whether something was recorded that the journal thread may not know of.
     has_news: bool,
 }
 
 impl Recorder {
     pub(crate) fn new(tap: Tap, bell: Arc<Bell>, status: Arc<StatusWriter>) -> Self {
-        Self { tap, bell, status, stamp: Stamp::default(), has_news: false }
+        Self { tap, bell, status, stamp: Stamp::default(), first: 0, has_news: false }
+    }
+
+    /// The same, of a run whose first record has this sequence.
+    pub(crate) fn counting_from(self, first: u64) -> Self {
+        Self { first, ..self }
     }
 
     /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece.
@@ -58,7 +75,7 @@ impl Recorder {
         if !std::mem::take(&mut self.has_news) {
             return Ok(());
         }
-        self.status.set_journal_accepted(self.tap.accepted(), self.tap.lost());
+        self.status.set_journal_accepted(self.first + self.tap.accepted(), self.tap.lost());
         self.bell.ring_on(ring)
     }
 }

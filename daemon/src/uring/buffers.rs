@@ -124,7 +124,7 @@ impl Drop for Buffers {
 }
 
 /// Pages of this process alone.
-struct Memory {
+pub(super) struct Memory {
     /// Where it is to be used from, and what was mapped for it.
     at: NonNull<u8>,
     mapped: NonNull<c_void>,
@@ -136,7 +136,7 @@ struct Memory {
 
 impl Memory {
     /// With `huge`, tries the 2 MiB pages that the administrator has set aside, then what the kernel can put together.
-    fn take(len: usize, huge: bool) -> io::Result<Self> {
+    pub(super) fn take(len: usize, huge: bool) -> io::Result<Self> {
         if huge && let Ok(memory) = Self::map(len.next_multiple_of(HUGE_PAGE_BYTES), SET_ASIDE) {
             return Ok(Self { is_huge: true, ..memory });
         }
@@ -144,6 +144,21 @@ impl Memory {
             return Ok(memory);
         }
         Self::map(len.next_multiple_of(SMALL_PAGE_BYTES), MapFlags::MAP_POPULATE)
+    }
+
+    /// Where it is to be used from.
+    pub(super) fn at(&self) -> NonNull<u8> {
+        self.at
+    }
+
+    /// Whether it lies in 2 MiB pages.
+    pub(super) fn is_huge(&self) -> bool {
+        self.is_huge
+    }
+
+    /// Has it never be given back.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
     }
 
     /// Memory that the kernel maps by 2 MiB pages, or an error.

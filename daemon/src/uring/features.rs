@@ -2,6 +2,7 @@
 //!
 //! Nothing here is necessary: each thing that the kernel refuses is done without, by itself, and told.
 
+use super::blocks::{BlockFeatures, DiskPlan};
 use super::buffers::{BufferPlan, HUGE_PAGE_BYTES};
 use crate::fail;
 use io_uring::register::Restriction;
@@ -19,6 +20,8 @@ pub(crate) struct RingPlan {
     pub(crate) operations: &'static [u8],
     /// Its sockets, if it has any.
     pub(crate) sockets: Option<SocketPlan>,
+    /// The files that it writes, if it does.
+    pub(crate) disk: Option<DiskPlan>,
 }
 
 /// How a ring reads sockets.
@@ -50,12 +53,25 @@ impl RingPlan {
         ];
         let buffers = BufferPlan { count: BUFFERS, each_bytes: BUFFER_BYTES, huge_pages };
         let sockets = Some(SocketPlan { files: 256, buffers });
-        Self { entries: 256, operations: &OPERATIONS, sockets }
+        Self { entries: 256, operations: &OPERATIONS, sockets, disk: None }
     }
 
     /// For a thread that only draws: it rings the doorbell.
     pub(crate) fn render() -> Self {
-        Self { entries: 16, operations: &[opcode::Write::CODE], sockets: None }
+        Self { entries: 16, operations: &[opcode::Write::CODE], sockets: None, disk: None }
+    }
+
+    /// For the thread that writes the journal: so many blocks of that size.
+    pub(crate) fn journal(count: usize, each_bytes: usize, huge_pages: bool) -> Self {
+        const OPERATIONS: [u8; 5] = [
+            opcode::Write::CODE,
+            opcode::WriteFixed::CODE,
+            opcode::Fsync::CODE,
+            opcode::Read::CODE, // The wake-up counter.
+            opcode::FilesUpdate::CODE,
+        ];
+        let disk = Some(DiskPlan { count, each_bytes, huge_pages, files: 8 });
+        Self { entries: 64, operations: &OPERATIONS, sockets: None, disk }
     }
 }
 
@@ -72,6 +88,8 @@ pub(crate) struct RingFeatures {
     pub(crate) restrictions: Outcome,
     /// Whether the kernel can poll a network card that names its queue.
     pub(crate) napi: Outcome,
+    /// The memory that it writes from; `None` if it writes no files.
+    pub(crate) blocks: Option<BlockFeatures>,
 }
 
 /// How sockets are read.
@@ -112,6 +130,9 @@ impl RingFeatures {
                 "sockets are looked up for each operation: registering them was refused ({why})"
             ));
         }
+        if let Some(blocks) = &self.blocks {
+            self.lacking_of_blocks(blocks, &mut lines);
+        }
         if let Err(why) = &self.ring_fd {
             lines.push(format!("a ring is looked up for each call: registering it was refused ({why})"));
         }
@@ -121,6 +142,27 @@ impl RingFeatures {
             ));
         }
         lines
+    }
+
+    fn lacking_of_blocks(&self, blocks: &BlockFeatures, lines: &mut Vec<String>) {
+        if let Err(why) = &blocks.registered {
+            lines.push(format!(
+                "the journal's memory is looked up for each write: registering it was refused ({why}; grant \
+                 LimitMEMLOCK=infinity)"
+            ));
+        }
+        if blocks.plan.huge_pages && !blocks.is_huge {
+            lines.push(
+                "the journal's blocks lie in 4 KiB pages: there are too few 2 MiB pages (grant them with \
+                 vm.nr_hugepages)"
+                    .to_owned(),
+            );
+        }
+        if let Err(why) = &self.files {
+            lines.push(format!(
+                "the journal's files are looked up for each write: registering them was refused ({why})"
+            ));
+        }
     }
 }
 
@@ -137,6 +179,14 @@ impl fmt::Display for RingFeatures {
             }
             Some(Receives::Single(_)) => write!(f, "single receives")?,
             None => write!(f, "no sockets")?,
+        }
+        if let Some(blocks) = &self.blocks {
+            let (count, kib) = (blocks.plan.count, blocks.plan.each_bytes >> 10);
+            let pages = if blocks.is_huge { "2 MiB" } else { "4 KiB" };
+            let not = if blocks.registered.is_ok() { "" } else { "not " };
+            write!(f, ", {count} blocks of {kib} KiB in {pages} pages, {not}registered")?;
+            let not = if self.files.is_ok() { "" } else { "not " };
+            write!(f, ", files {not}registered")?;
         }
         let granted = |outcome: &Outcome| if outcome.is_ok() { "" } else { "not " };
         if self.receives.is_some() {
@@ -161,7 +211,10 @@ const UNREGISTER_RING_FDS: u8 = 21;
 
 /// Has the kernel refuse whatever `plan` does not name. In force once the ring is enabled.
 pub(super) fn restrict(submitter: &Submitter<'_>, plan: &RingPlan) -> io::Result<()> {
-    let flags = Flags::FIXED_FILE | Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS;
+    let mut flags = Flags::FIXED_FILE | Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS;
+    if plan.disk.is_some() {
+        flags |= Flags::IO_LINK; // A flush waits for its write.
+    }
     let mut allowed: Vec<_> = plan.operations.iter().map(|code| Restriction::sqe_op(*code)).collect();
     allowed.push(Restriction::sqe_flags_allowed(flags.bits()));
     allowed.extend([REGISTER_NAPI, UNREGISTER_RING_FDS].map(Restriction::register_op));

@@ -131,3 +131,21 @@ fn buffers_lie_in_large_pages_or_say_that_they_do_not() {
     println!("{}", ring.features());
     assert_eq!(ring.features().lacking().is_empty(), is_huge);
 }
+
+/// The thread that writes the journal needs no sockets, and those that read them no files.
+#[test]
+fn a_ring_that_writes_files_does_nothing_else() {
+    if ring().is_none() {
+        return;
+    }
+    let mut ring = Ring::new(&RingPlan::journal(4, 4096, false)).unwrap();
+    assert_eq!(ring.features().lacking(), Vec::<String>::new());
+    assert!(ring.features().to_string().contains("4 blocks of 4 KiB in 4 KiB pages, registered"), "{}", ring.features());
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let mut byte = [0u8];
+    let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), byte.as_mut_ptr(), 1).build();
+    ring.push(&entry.user_data(1)).unwrap();
+    assert_eq!(ring.next_done().unwrap().result, -libc::EACCES);
+    assert_eq!(ring.memory().len(), 4 * 4096);
+    assert_eq!(ring.memory().as_ptr().align_offset(4096), 0, "O_DIRECT needs it so");
+}
