@@ -13,18 +13,27 @@
 //! - `store`: where segments are
 //! - `reader`: what they say, and what is missing
 //! - `recovery`: what a new run begins with
+//! - `verify`: all of a journal, counted
+//! - `index`, `pack`, `retention`: what becomes of closed segments
 
 pub mod block;
+pub mod index;
+pub mod pack;
 pub mod queue;
 pub mod reader;
 pub mod record;
 pub mod recovery;
+pub mod retention;
 pub mod store;
+pub mod verify;
 pub mod writer;
 
+pub use index::{Index, rebuild_index};
+pub use pack::{PackError, PackedBytes, pack};
 pub use queue::{Drain, Tap, queue};
-pub use reader::{Item, Missing, ReadError, Reader, Span};
+pub use reader::{Item, Missing, ReadError, Reader, Span, Why};
 pub use record::{Header, Kind, Record, Stamp};
 pub use recovery::{Recovered, recover};
-pub use store::{Folder, Segment, Source, Store};
+pub use store::{Folder, Form, Segment, Source, Store};
+pub use verify::{Report, verify};
 pub use writer::{Durability, Errno, Flush, Op, OpId, Plan, Position, Writer};

@@ -1,15 +1,29 @@
 //! What a journal says, record by record, in order; and what is missing of it.
 //!
 //! What holds: no record is given that was not written so, none twice and none out of order. Where something is
-//! missing, that is told, with the sequences that it had.
+//! missing, that is told, with the sequences that it had. Memory is bounded, whatever the bytes say.
 //!
 //! A run that ends in disorder leaves a tail: blocks beyond the last flush, of which any may be missing or torn. It
 //! counts up to the first that is; the rest is cut, and is no corruption. Whether a bad block is such, or one that was
-//! durable and is broken, later blocks tell, which say how much was durable when they were made. Where a segment begins with a lower
-//! sequence than the one before it has come to, it is its blocks that count: the other one was poisoned, or cut.
+//! durable and is broken, later blocks tell, which say how much was durable when they were made. Where a segment
+//! begins with a lower sequence than the one before it has come to, it is its blocks that count: the other one was
+//! poisoned, or cut.
+
+mod chain;
+pub(crate) mod heads;
+pub(crate) mod parts;
+mod records;
+mod search;
+mod seek;
+pub(crate) mod window;
 
 use crate::record::Record;
-use crate::store::Store;
+use crate::store::{Segment, Store};
+use chain::Cursor;
+use heads::{Limit, Segments};
+use parts::Joined;
+use records::{InBlock, Out};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
@@ -83,23 +97,141 @@ pub enum ReadError {
 
 /// Reads a journal, or a part of it.
 pub struct Reader<'s> {
-    store: &'s dyn Store,
+    segments: Segments<'s>,
+    span: Span,
+    /// Which segment is read, or is to be opened next.
+    place: usize,
+    cursor: Option<Cursor>,
+    limit: Limit,
+    /// The first sequence that was not given. None before anything was read.
+    next: Option<u64>,
+    /// The sequence with which the next block begins.
+    expected: u64,
+    /// CRC of the last block. None where it is not known.
+    chain: Option<u32>,
+    /// The highest sequence that a block has said to be durable.
+    durable: u64,
+    block: Option<InBlock>,
+    joined: Joined,
+    start: Joined,
+    out: VecDeque<Out>,
+    /// What was missing right before the span, as far as is known.
+    before: Option<Missing>,
+    has_begun: bool,
+    is_over: bool,
+    tail: Tail,
+    counts: Counts,
+}
+
+/// Where the last block that counts ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tail {
+    /// The place of its segment, and where in it. None if there is no such block.
+    pub(crate) end: Option<(usize, u64)>,
+    /// Its CRC.
+    pub(crate) crc: u32,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) blocks: u64,
+    /// File bytes of segments that are read or passed over.
+    passed_bytes: u64,
 }
 
 impl<'s> Reader<'s> {
     /// Begins to read. The first item, if there is any, is a [`Kind::Start`](crate::Kind::Start) record, perhaps a
     /// repeated one, unless that is what is corrupt.
     pub fn new(store: &'s dyn Store, span: Span) -> Result<Self, ReadError> {
-        todo!()
+        let segments = Segments::new(store)?;
+        if segments.list.is_empty() {
+            return Err(ReadError::Nothing(store.name()));
+        }
+        let mut reader = Self::at(segments, 0);
+        reader.span = span;
+        reader.seek()?;
+        Ok(reader)
+    }
+
+    /// Begins at a segment.
+    pub(crate) fn at(segments: Segments<'s>, place: usize) -> Self {
+        Self {
+            segments,
+            span: Span::ALL,
+            place,
+            cursor: None,
+            limit: Limit { below: u64::MAX, by: None },
+            next: None,
+            expected: 0,
+            chain: None,
+            durable: 0,
+            block: None,
+            joined: Joined::default(),
+            start: Joined::default(),
+            out: VecDeque::new(),
+            before: None,
+            has_begun: false,
+            is_over: false,
+            tail: Tail::default(),
+            counts: Counts::default(),
+        }
     }
 
     /// The next item. None at the end.
+    #[allow(clippy::should_implement_trait, reason = "What it gives is only lent, which an iterator cannot.")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>, ReadError> {
-        todo!()
+        while self.out.is_empty() {
+            if self.is_over {
+                return Ok(None);
+            }
+            if !self.next_part() {
+                self.advance()?;
+            }
+        }
+        let Some(out) = self.out.pop_front() else { return Ok(None) };
+        let whole = |joined: &'_ Joined| joined.of;
+        let record = match out {
+            Out::Missing(missing) => return Ok(Some(Item::Missing(missing))),
+            Out::Whole { header, sequence, body } => {
+                let bytes = self.cursor.as_ref().map_or(&[][..], |cursor| cursor.window.bytes());
+                Record { header, sequence, payload: &bytes[body] }
+            }
+            Out::Joined => match whole(&self.joined) {
+                Some((header, sequence)) => Record { header, sequence, payload: &self.joined.bytes },
+                None => return Ok(None),
+            },
+            Out::Start => match whole(&self.start) {
+                Some((header, sequence)) => Record { header, sequence, payload: &self.start.bytes },
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Item::Record(record)))
     }
 
     /// How many bytes there are to read in all, as files; and how many were read: for progress.
     pub fn progress(&self) -> (u64, u64) {
-        todo!()
+        let all: u64 = self.segments.list.iter().map(|segment| segment.bytes).sum();
+        let here = match (&self.cursor, self.segments.list.get(self.place)) {
+            (Some(cursor), Some(segment)) => cursor.share_of(segment.bytes),
+            _ => 0,
+        };
+        let read = if self.is_over { all } else { self.counts.passed_bytes + here };
+        (all, read.min(all))
+    }
+
+    /// All segments.
+    pub(crate) fn list(&self) -> &[Segment] {
+        &self.segments.list
+    }
+
+    /// What was read up to now.
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Where it ended, once it has: what a run would go on from.
+    pub(crate) fn into_tail(self) -> (Segments<'s>, Tail, u64) {
+        (self.segments, self.tail, self.next.unwrap_or(0))
     }
 }

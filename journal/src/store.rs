@@ -4,8 +4,11 @@
 //! `.seg.zst`, the same packed (see `pack`), once it is closed. `.idx` beside it tells where in it which time is, and
 //! can be made anew. `.tmp` is unfinished work of a run before, and worth nothing.
 
+mod folder;
+
+pub use folder::{Folder, Form};
+
 use std::io;
-use std::path::PathBuf;
 
 /// A segment in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +22,10 @@ pub struct Segment {
 }
 
 /// The bytes of an open segment, unpacked.
+#[allow(clippy::len_without_is_empty, reason = "Nobody asks.")]
 pub trait Source {
-    /// Reads as much of `out` as there is from `offset` on. Less only at the end.
+    /// Reads as much of `out` as there is from `offset` on. Less only at the end. What cannot be unpacked is an error
+    /// of kind `InvalidData`; all others mean that the disk refused.
     fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
 
     /// How long it is, unpacked.
@@ -43,17 +48,14 @@ pub trait Store {
 
     /// Has all that was written to a plain segment durable.
     fn flush(&self, segment: &Segment) -> io::Result<()>;
-}
 
-/// A folder of segments.
-#[derive(Debug, Clone)]
-pub struct Folder {
-    path: PathBuf,
-}
+    /// The bytes of a segment's index, if there is one.
+    fn index(&self, _segment: &Segment) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
 
-impl Folder {
-    /// The journal in this folder.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    /// What messages call it.
+    fn name(&self) -> String {
+        "this store".into()
     }
 }

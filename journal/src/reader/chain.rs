@@ -1,0 +1,323 @@
+//! From block to block, and from segment to segment.
+//!
+//! What holds: a block is read only if it is the next of its segment and names the checksum of the one before, or if a
+//! search has said that reading goes on there, and what is missing was told.
+
+use crate::block::{BlockHeader, LAST};
+use crate::reader::parts;
+use crate::reader::records::{InBlock, Out};
+use crate::reader::search::{Found, Lost, Resume, search};
+use crate::reader::window::{Proven, Window};
+use crate::reader::{Missing, ReadError, Reader, Why};
+use std::io;
+
+/// A place in an open segment.
+pub(crate) struct Cursor {
+    pub(crate) window: Window,
+    pub(crate) number: u64,
+    pub(crate) identity: [u8; 16],
+    /// Where the next block is, and how many of the segment are before it.
+    pub(crate) offset: u64,
+    pub(crate) index: u32,
+    /// Whether the block before it ended the run.
+    pub(crate) is_ended: bool,
+}
+
+impl Cursor {
+    /// The next block, if it is the one that the last one's checksum and end lead to.
+    pub(crate) fn block(
+        &mut self,
+        expected: u64,
+        chain: Option<u32>,
+    ) -> io::Result<Option<(Proven, parts::Survey)>> {
+        let Ok((header, payload)) = self.window.block(self.offset)? else { return Ok(None) };
+        let belongs = header.number == self.number && header.segment == self.identity;
+        let follows = header.index == self.index && chain.is_none_or(|crc| crc == header.previous_crc);
+        if !belongs || !follows || header.first != expected || self.is_ended {
+            return Ok(None);
+        }
+        let survey = parts::survey(self.window.bytes(), &header, &payload);
+        Ok(survey.map(|survey| ((header, payload), survey)))
+    }
+
+    pub(crate) fn pass(&mut self, header: &BlockHeader) {
+        self.offset += header.block_bytes() as u64;
+        self.index = self.index.saturating_add(1);
+        self.is_ended = header.flags & LAST != 0;
+    }
+
+    /// How much of its file was read.
+    pub(crate) fn share_of(&self, file_bytes: u64) -> u64 {
+        let share = u128::from(file_bytes) * u128::from(self.offset);
+        (share / u128::from(self.window.source_bytes().max(1))) as u64
+    }
+}
+
+impl Reader<'_> {
+    fn failed(&self, source: io::Error) -> ReadError {
+        let number = self.segments.list.get(self.place).map_or(0, |segment| segment.number);
+        ReadError::Io { segment: number, source }
+    }
+
+    /// Goes to the next block, or the next segment; or finds that something is missing, or the end.
+    pub(super) fn advance(&mut self) -> Result<(), ReadError> {
+        if self.cursor.is_none() {
+            return self.enter();
+        }
+        if self.next.is_some_and(|next| next >= self.limit.below) {
+            return self.leave();
+        }
+        match self.next_block()? {
+            Some(((header, payload), survey)) => {
+                let Some(cursor) = &mut self.cursor else { return Ok(()) };
+                self.block = Some(InBlock::new(&header, &payload, &survey, cursor.offset));
+                cursor.pass(&header);
+                self.tail.end = Some((self.place, cursor.offset));
+                self.tail.crc = header.crc;
+                self.counts.blocks += 1;
+                self.follow(&header);
+                Ok(())
+            }
+            None => self.stop_here(),
+        }
+    }
+
+    fn next_block(&mut self) -> Result<Option<(Proven, parts::Survey)>, ReadError> {
+        let (expected, chain) = (self.expected, self.chain);
+        let block = self.cursor.as_mut().map(|cursor| cursor.block(expected, chain)).transpose();
+        block.map(Option::flatten).map_err(|source| self.failed(source))
+    }
+
+    fn follow(&mut self, header: &BlockHeader) {
+        self.chain = Some(header.crc);
+        self.expected = header.end();
+        self.durable = self.durable.max(header.durable);
+    }
+
+    /// Opens the segment that is next.
+    fn enter(&mut self) -> Result<(), ReadError> {
+        if self.place >= self.segments.list.len() {
+            self.is_over = true;
+            self.tell_before();
+            return Ok(());
+        }
+        self.limit = self.segments.limit(self.place)?;
+        let Some(head) = self.segments.head(self.place)? else {
+            return match self.next {
+                Some(next) if next >= self.limit.below => {
+                    self.pass_unread();
+                    Ok(())
+                }
+                _ => self.look_further(0),
+            };
+        };
+        if self.next.is_none() && head.first >= self.limit.below {
+            self.pass_segment();
+            return Ok(());
+        }
+        let next = *self.next.get_or_insert(head.first);
+        let joins = self.chain.is_none_or(|crc| crc == head.previous_crc);
+        if next >= self.limit.below {
+            if joins {
+                self.open(self.place, 0, head.identity, 0)?;
+                self.expected = head.first;
+            }
+            return self.leave();
+        }
+        // What began before goes on only if nothing lies between.
+        let goes_on = joins && (head.first == self.expected || self.tail.end.is_none());
+        if !goes_on && (head.first != next || self.joined.pending().is_some()) {
+            return self.look_further(0);
+        }
+        if !joins {
+            self.tell_bad(0);
+            self.chain = None;
+        }
+        self.expected = head.first;
+        self.open(self.place, 0, head.identity, 0)
+    }
+
+    pub(super) fn open(
+        &mut self,
+        place: usize,
+        offset: u64,
+        identity: [u8; 16],
+        index: u32,
+    ) -> Result<(), ReadError> {
+        let number = self.segments.list[place].number;
+        let window = self.segments.open(place)?;
+        self.cursor =
+            window.map(|window| Cursor { window, number, identity, offset, index, is_ended: false });
+        Ok(())
+    }
+
+    /// Leaves a segment whose further records do not count. The chain may still go through some of its blocks, as
+    /// through the one that ended the run.
+    fn leave(&mut self) -> Result<(), ReadError> {
+        let heir = match self.limit.by {
+            Some(place) => self.segments.head(place)?,
+            None => None,
+        };
+        let before = self.chain;
+        let aim = heir.map(|head| head.previous_crc);
+        while self.chain != aim && self.pass_block()? {}
+        let reached = if self.chain == aim { aim } else { before };
+        if self.segments.list[self.place].is_packed {
+            while self.pass_block()? {}
+        }
+        self.tell_surplus()?;
+        self.chain = reached;
+        self.expected = self.next.unwrap_or(self.expected);
+        self.joined.drop();
+        self.pass_segment();
+        Ok(())
+    }
+
+    /// Passes over a block that goes on.
+    fn pass_block(&mut self) -> Result<bool, ReadError> {
+        if self.chain.is_none() {
+            return Ok(false);
+        }
+        let Some(((header, _), _)) = self.next_block()? else { return Ok(false) };
+        if let Some(cursor) = &mut self.cursor {
+            cursor.pass(&header);
+        }
+        self.follow(&header);
+        Ok(true)
+    }
+
+    /// Behind a block that ended a run, and behind the last of a packed segment, nothing may be.
+    fn tell_surplus(&mut self) -> Result<(), ReadError> {
+        let is_packed = self.segments.list[self.place].is_packed;
+        let Some(cursor) = self.cursor.as_mut().filter(|cursor| cursor.is_ended || is_packed) else {
+            return Ok(());
+        };
+        let written = cursor.window.first_written(cursor.offset);
+        if let Some(offset) = written.map_err(|source| self.failed(source))? {
+            self.tell_bad(offset);
+        }
+        Ok(())
+    }
+
+    /// Bytes of this segment are not what was written. No record is known to have been there.
+    fn tell_bad(&mut self, offset: u64) {
+        let (next, segment) = (self.next.unwrap_or(0), self.segments.list[self.place].number);
+        self.tell(Missing { records: next..next, segment, offset, why: Why::Corrupt });
+    }
+
+    /// Passes over a segment that cannot be read, and would not count. One that is packed was whole once.
+    fn pass_unread(&mut self) {
+        if self.segments.list[self.place].is_packed {
+            self.tell_bad(0);
+        }
+        self.pass_segment();
+    }
+
+    pub(super) fn pass_segment(&mut self) {
+        self.cursor = None;
+        self.counts.passed_bytes += self.segments.list.get(self.place).map_or(0, |segment| segment.bytes);
+        self.place += 1;
+    }
+
+    /// No block goes on here: the segment is at its end, or something is missing.
+    fn stop_here(&mut self) -> Result<(), ReadError> {
+        let Some(cursor) = &self.cursor else { return Ok(()) };
+        let (offset, is_ended) = (cursor.offset, cursor.is_ended);
+        let after = self.segments.head(self.place + 1)?;
+        let is_joined = after.is_some_and(|head| {
+            let joins = self.chain == Some(head.previous_crc);
+            joins && (head.first == self.expected || Some(head.first) == self.next)
+        });
+        if !is_ended && !is_joined {
+            return self.look_further(offset);
+        }
+        self.tell_surplus()?;
+        self.pass_segment();
+        Ok(())
+    }
+
+    /// Something is missing from here on: goes to where reading goes on, or ends.
+    fn look_further(&mut self, offset: u64) -> Result<(), ReadError> {
+        let (identity, index) =
+            self.cursor.as_ref().map_or((None, 0), |cursor| (Some(cursor.identity), cursor.index));
+        let lost = Lost {
+            place: self.place,
+            offset,
+            identity,
+            index,
+            next: self.next,
+            expected: self.expected,
+            chain: self.chain,
+            durable: self.durable,
+        };
+        let found = search(&mut self.segments, &lost)?;
+        self.durable = found.durable;
+        match found.resume {
+            Some(resume) => self.resume(resume, &found, offset),
+            None => {
+                self.end_here(&found, offset);
+                self.is_over = true;
+                self.tell_before();
+                Ok(())
+            }
+        }
+    }
+
+    fn resume(&mut self, resume: Resume, found: &Found, offset: u64) -> Result<(), ReadError> {
+        let header = resume.header;
+        let from = self.first_missing(&header);
+        let until = header.first.max(from);
+        if !resume.follows {
+            self.joined.drop();
+            self.start.drop_pending();
+            self.next = Some(until);
+        }
+        if !resume.follows || found.is_packed_bad {
+            let (segment, offset) = found.bad.unwrap_or((self.segments.list[self.place].number, offset));
+            self.tell(Missing { records: from..until, segment, offset, why: Why::Corrupt });
+        }
+        while self.place < resume.place {
+            self.pass_segment();
+        }
+        self.limit = self.segments.limit(self.place)?;
+        (self.expected, self.chain) = (header.first, Some(header.previous_crc));
+        self.open(self.place, resume.offset, header.segment, header.index)
+    }
+
+    /// The first sequence that is missing before this block. Where nothing was read before, it is known only of the
+    /// very first segment.
+    fn first_missing(&self, header: &BlockHeader) -> u64 {
+        let is_very_first = self.segments.list.first().is_some_and(|segment| segment.number == 0);
+        self.next.unwrap_or(if is_very_first { 0 } else { header.first })
+    }
+
+    fn end_here(&mut self, found: &Found, offset: u64) {
+        let next = self.next.unwrap_or(0);
+        let here = (self.segments.list[self.place].number, offset);
+        let pending = self.joined.pending().map_or(0, |_| self.joined.bytes.len() as u64);
+        let bytes = found.bytes + pending;
+        if found.is_proven {
+            let ((segment, offset), until) = (found.bad.unwrap_or(here), next.max(found.durable));
+            self.next = Some(until);
+            self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
+        } else if bytes > 0 {
+            let (segment, offset) = here;
+            self.tell(Missing { records: next..next, segment, offset, why: Why::Torn { bytes } });
+        }
+    }
+
+    /// At the end, what was missing right before it is told, although no record came any more.
+    fn tell_before(&mut self) {
+        if let Some(missing) = self.before.take() {
+            self.out.push_back(Out::Missing(missing));
+        }
+    }
+}
+
+impl parts::Joined {
+    fn drop_pending(&mut self) {
+        if self.pending().is_some() {
+            self.drop();
+        }
+    }
+}

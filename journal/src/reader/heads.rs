@@ -1,0 +1,99 @@
+//! The segments of a journal, and how each begins.
+//!
+//! What holds: a segment counts only below the lowest sequence with which a later one begins. How each begins is looked
+//! up when it is needed, and once.
+
+use crate::block::BadBlock;
+use crate::reader::window::Window;
+use crate::reader::{ReadError, parts};
+use crate::store::{Segment, Store};
+use std::io::ErrorKind;
+
+/// The first block of a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) identity: [u8; 16],
+    pub(crate) first: u64,
+    pub(crate) durable: u64,
+    pub(crate) previous_crc: u32,
+}
+
+/// Below which sequence a segment counts, and which later one says so, if one does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) below: u64,
+    pub(crate) by: Option<usize>,
+}
+
+/// See above.
+pub(crate) struct Segments<'s> {
+    pub(crate) store: &'s dyn Store,
+    pub(crate) list: Vec<Segment>,
+    heads: Vec<Option<Option<Head>>>,
+}
+
+impl<'s> Segments<'s> {
+    pub(crate) fn new(store: &'s dyn Store) -> Result<Self, ReadError> {
+        let mut list = store.list()?;
+        list.sort_unstable();
+        list.dedup_by_key(|segment| segment.number);
+        let heads = vec![None; list.len()];
+        Ok(Self { store, list, heads })
+    }
+
+    /// A single segment.
+    pub(crate) fn of_one(store: &'s dyn Store, segment: Segment) -> Self {
+        Self { store, list: vec![segment], heads: vec![None] }
+    }
+
+    /// Opens a segment. None if it is packed and cannot be unpacked at all.
+    pub(crate) fn open(&self, place: usize) -> Result<Option<Window>, ReadError> {
+        match self.store.open(&self.list[place]) {
+            Ok(source) => Ok(Some(Window::new(source))),
+            Err(error) if self.list[place].is_packed && error.kind() == ErrorKind::InvalidData => Ok(None),
+            Err(source) => Err(ReadError::Io { segment: self.list[place].number, source }),
+        }
+    }
+
+    /// How a segment begins. None if its first block is none.
+    pub(crate) fn head(&mut self, place: usize) -> Result<Option<Head>, ReadError> {
+        let Some(known) = self.heads.get(place) else { return Ok(None) };
+        if let Some(head) = known {
+            return Ok(*head);
+        }
+        let head = self.read_head(place)?;
+        self.heads[place] = Some(head);
+        Ok(head)
+    }
+
+    fn read_head(&self, place: usize) -> Result<Option<Head>, ReadError> {
+        let number = self.list[place].number;
+        let Some(mut window) = self.open(place)? else { return Ok(None) };
+        let block: Result<_, BadBlock> =
+            window.block(0).map_err(|source| ReadError::Io { segment: number, source })?;
+        let Ok((block, payload)) = block else { return Ok(None) };
+        let is_first = block.number == number && block.index == 0;
+        let is_sound = is_first && parts::survey(window.bytes(), &block, &payload).is_some();
+        Ok(is_sound.then_some(Head {
+            identity: block.segment,
+            first: block.first,
+            durable: block.durable,
+            previous_crc: block.previous_crc,
+        }))
+    }
+
+    /// Below which sequence a segment counts.
+    pub(crate) fn limit(&mut self, place: usize) -> Result<Limit, ReadError> {
+        let mut limit = Limit { below: u64::MAX, by: None };
+        for later in place + 1..self.list.len() {
+            let Some(head) = self.head(later)? else { continue };
+            if head.first < limit.below {
+                limit = Limit { below: head.first, by: Some(later) };
+            }
+            if head.durable >= limit.below {
+                break; // No segment begins below what was durable before it was there.
+            }
+        }
+        Ok(limit)
+    }
+}

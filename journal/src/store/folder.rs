@@ -1,0 +1,286 @@
+//! A folder of segments, and what is done in it off the journal thread's way.
+//!
+//! What holds: a name appears only when what it names is complete and durable, and a change has returned only when it
+//! is durable. Files with other names are nobody's business here.
+
+use crate::index;
+use crate::pack::Packed;
+use crate::store::{Segment, Source, Store};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// How much is written at once where a segment is prepared.
+const ZEROS_BYTES: usize = 1 << 20;
+/// Segments belong to the daemon's user, and its group may read them.
+const MODE: u32 = 0o640;
+
+/// Aligned, as direct writing would need it.
+#[repr(align(4096))]
+struct Zeros([u8; ZEROS_BYTES]);
+static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
+
+/// A folder of segments.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// What a file of a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `.seg`: its blocks.
+    Plain,
+    /// `.seg.zst`: its blocks, packed.
+    Packed,
+    /// `.idx`: its index.
+    Index,
+    /// `.tmp`: what is not complete.
+    Unfinished,
+}
+
+impl Form {
+    const ALL: [Self; 4] = [Self::Plain, Self::Packed, Self::Index, Self::Unfinished];
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => ".seg",
+            Self::Packed => ".seg.zst",
+            Self::Index => ".idx",
+            Self::Unfinished => ".tmp",
+        }
+    }
+}
+
+impl Folder {
+    /// The journal in this folder.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file of a segment is, or would be.
+    pub fn path_of(&self, number: u64, form: Form) -> PathBuf {
+        self.path.join(format!("{number:016}{}", form.suffix()))
+    }
+
+    /// Makes a segment of `bytes` written zeros, durably. If that fails nothing is left of it.
+    pub fn prepare(&self, number: u64, bytes: u64) -> io::Result<()> {
+        if self.path_of(number, Form::Plain).try_exists()?
+            || self.path_of(number, Form::Packed).try_exists()?
+        {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                format!("segment {number} is there already"),
+            ));
+        }
+        self.put(number, Form::Plain, |file| {
+            let mut left = bytes;
+            while left > 0 {
+                let len = left.min(ZEROS_BYTES as u64) as usize;
+                file.write_all(&ZEROS.0[..len])?;
+                left -= len as u64;
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends a closed segment where its blocks end, durably.
+    pub fn trim(&self, number: u64, used_bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.path_of(number, Form::Plain))?;
+        if file.metadata()?.len() > used_bytes {
+            file.set_len(used_bytes)?;
+            file.sync_all()?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Removes what earlier runs have not completed. Returns how many files that were.
+    pub fn remove_leftovers(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for (number, form, _) in self.files()? {
+            if form == Form::Unfinished {
+                remove_file(&self.path_of(number, form))?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.sync()?;
+        }
+        Ok(removed)
+    }
+
+    /// Puts an index beside its segment.
+    pub(crate) fn put_index(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        self.put(number, Form::Index, |file| file.write_all(bytes))
+    }
+
+    /// Has a file appear whole and durable, or not at all.
+    pub(crate) fn put(
+        &self,
+        number: u64,
+        form: Form,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let unfinished = self.path_of(number, Form::Unfinished);
+        let put = || {
+            let options =
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(MODE).clone();
+            let mut file = options.open(&unfinished)?;
+            write(&mut file)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, self.path_of(number, form))?;
+            self.sync()
+        };
+        put().inspect_err(|_| {
+            // What cannot be removed now is removed as a leftover.
+            let _ = fs::remove_file(&unfinished);
+        })
+    }
+
+    /// Removes one file of a segment, durably.
+    pub(crate) fn remove_form(&self, number: u64, form: Form) -> io::Result<()> {
+        remove_file(&self.path_of(number, form))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// The files that are segments', with their lengths.
+    fn files(&self) -> io::Result<Vec<(u64, Form, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some((number, form)) = name.to_str().and_then(parse) else { continue };
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_file() => files.push((number, form, metadata.len())),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // Removed meanwhile.
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    fn plain(&self, segment: &Segment) -> io::Result<PathBuf> {
+        if segment.is_packed {
+            let refusal = format!("segment {} is packed: it is not written any more", segment.number);
+            return Err(io::Error::new(ErrorKind::InvalidInput, refusal));
+        }
+        Ok(self.path_of(segment.number, Form::Plain))
+    }
+}
+
+/// The number and form that a file's name tells.
+fn parse(name: &str) -> Option<(u64, Form)> {
+    let digits = name.find('.')?;
+    let form = Form::ALL.into_iter().find(|form| form.suffix() == &name[digits..])?;
+    let number = name[..digits].parse().ok()?;
+    (format!("{number:016}") == name[..digits]).then_some((number, form))
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+impl Store for Folder {
+    fn list(&self) -> io::Result<Vec<Segment>> {
+        let mut segments: Vec<Segment> = self
+            .files()?
+            .into_iter()
+            .filter(|(_, form, _)| matches!(form, Form::Plain | Form::Packed))
+            .map(|(number, form, bytes)| Segment { number, is_packed: form == Form::Packed, bytes })
+            .collect();
+        segments.sort_unstable(); // Of one number the plain one is first.
+        segments.dedup_by_key(|segment| segment.number);
+        Ok(segments)
+    }
+
+    fn open(&self, segment: &Segment) -> io::Result<Box<dyn Source>> {
+        if segment.is_packed {
+            return Ok(Box::new(Packed::open(File::open(self.path_of(segment.number, Form::Packed))?)?));
+        }
+        Ok(Box::new(Plain::open(&self.path_of(segment.number, Form::Plain))?))
+    }
+
+    fn cut(&self, segment: &Segment, len: u64) -> io::Result<()> {
+        self.plain(segment)?;
+        // The index tells of blocks that are gone then.
+        remove_file(&self.path_of(segment.number, Form::Index))?;
+        self.trim(segment.number, len)
+    }
+
+    fn remove(&self, segment: &Segment) -> io::Result<()> {
+        // The segment last: what is left of it if this is broken off can be removed again.
+        let first = if segment.is_packed { Form::Plain } else { Form::Packed };
+        let last = if segment.is_packed { Form::Packed } else { Form::Plain };
+        for form in [Form::Index, Form::Unfinished, first, last] {
+            remove_file(&self.path_of(segment.number, form))?;
+        }
+        self.sync()
+    }
+
+    fn flush(&self, segment: &Segment) -> io::Result<()> {
+        File::open(self.plain(segment)?)?.sync_all()?;
+        self.sync()
+    }
+
+    fn index(&self, segment: &Segment) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path_of(segment.number, Form::Index)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            outcome => outcome?,
+        };
+        let mut bytes = Vec::new();
+        file.take(index::MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// A plain segment.
+struct Plain {
+    file: File,
+    len: u64,
+}
+
+impl Plain {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { file, len })
+    }
+}
+
+impl Source for Plain {
+    fn read_at(&mut self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < out.len() {
+            match self.file.read_at(&mut out[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
