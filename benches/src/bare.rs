@@ -90,7 +90,7 @@ impl Bare {
         // Made before the priority is raised, as in the daemon.
         let mut input = Input::new(socket, &residual, how)?;
         self.placement.apply();
-        self.engine.connected(0, 0);
+        self.engine.connected(0, 0, now_ns());
         let spins = self.placement.wait == Wait::Spin;
         let mut came = Came::Bytes(0); // What came behind the handshake lies in the window.
         loop {

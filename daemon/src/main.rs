@@ -58,33 +58,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
     },
-    /// Replays recorded frames: exact candles as CSV, pictures, figures
-    Replay {
-        /// Files of frames, a line each, plain or gzip, in the order of time
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Whose frames they are
-        #[arg(long, default_value = "binance")]
-        venue: Venue,
-        /// The candles to make, as 1s,1m
-        #[arg(long, value_delimiter = ',', default_value = "1m")]
-        timeframes: Vec<Timeframe>,
-        /// How many times faster than recorded, or max
-        #[arg(long, default_value = "max", value_name = "X|max", value_parser = speed)]
-        speed: Speed,
-        /// Write all candles as CSV
-        #[arg(long, value_name = "CSV")]
-        candles: Option<PathBuf>,
-        /// Write the last frame of each chart as a PNG to this folder
-        #[arg(long, value_name = "DIR")]
-        frames: Option<PathBuf>,
-        /// Write the figures as JSON
-        #[arg(long, value_name = "JSON")]
-        report: Option<PathBuf>,
-        /// Print the figures as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Replays what was recorded: exact candles as CSV, pictures, figures
+    Replay(Box<Replaying>),
     /// Checks a configuration and says what it would do
     Check {
         /// The configuration
@@ -100,6 +75,41 @@ enum Command {
     /// Runs the simulated venues as a server of its own: Binance, Kraken, Coinbase and ITCH, from one seeded market
     #[command(after_long_help = faults_help())]
     Sim(Box<Simulate>),
+}
+
+/// What to replay.
+#[derive(clap::Args)]
+struct Replaying {
+    /// Files of frames, a line each, plain or gzip, in the order of time; or the folder of a journal
+    #[arg(required = true, value_name = "FILE|DIR")]
+    files: Vec<PathBuf>,
+    /// Whose frames the files hold; a journal says so itself
+    #[arg(long, default_value = "binance")]
+    venue: Venue,
+    /// The candles to make, as 1s,1m
+    #[arg(long, value_delimiter = ',', default_value = "1m")]
+    timeframes: Vec<Timeframe>,
+    /// How many times faster than recorded, or max
+    #[arg(long, default_value = "max", value_name = "X|max", value_parser = speed)]
+    speed: Speed,
+    /// Of a journal, only what was received from this time on, as 2026-11-24T10:00:00Z, or ns since 1970
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    from: Option<u64>,
+    /// Only what was received before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    to: Option<u64>,
+    /// Write all candles as CSV
+    #[arg(long, value_name = "CSV")]
+    candles: Option<PathBuf>,
+    /// Write the last frame of each chart as a PNG to this folder
+    #[arg(long, value_name = "DIR")]
+    frames: Option<PathBuf>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "JSON")]
+    report: Option<PathBuf>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to simulate.
@@ -153,6 +163,22 @@ fn faults_help() -> String {
     format!("Faults, the rate that `all` means, and what it counts:\n{}", Faults::help())
 }
 
+impl Replaying {
+    fn replay(self) -> Replay {
+        let Self { files, venue, candles, frames, report, json, .. } = self;
+        let (timeframes, Speed(speed)) = (unique(self.timeframes), self.speed);
+        let (from_ns, until_ns) = (self.from, self.to);
+        Replay { files, venue, timeframes, speed, from_ns, until_ns, candles, frames, report, json }
+    }
+}
+
+/// A time: in words, or in nanoseconds since 1970.
+fn moment(text: &str) -> Result<u64, String> {
+    let in_words = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
+    let moment = text.parse().ok().or_else(in_words);
+    moment.ok_or_else(|| "use a time as 2026-11-24T10:00:00Z, or nanoseconds since 1970".into())
+}
+
 /// How fast to replay.
 #[derive(Clone, Copy)]
 struct Speed(Option<f64>);
@@ -179,11 +205,7 @@ fn main() -> ExitCode {
         Command::Demo { seconds, json, http, socket, seed } => {
             (demo::run(&Demo { seconds, json, http, socket, seed }), 1)
         }
-        Command::Replay { files, venue, timeframes, speed, candles, frames, report, json } => {
-            let timeframes = unique(timeframes);
-            let Speed(speed) = speed;
-            (replay::run(&Replay { files, venue, timeframes, speed, candles, frames, report, json }), USAGE)
-        }
+        Command::Replay(wanted) => (replay::run(&wanted.replay()), USAGE),
         Command::Check { config, host, json } => match Config::load(&config) {
             Ok(loaded) if host => (check_host(&loaded, json), 1),
             Ok(loaded) => {

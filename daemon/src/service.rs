@@ -5,12 +5,13 @@
 
 use crate::config::Config;
 use crate::control::{ControlSocket, Exports};
-use crate::engine::{Engine, EnginePlan};
+use crate::engine::{Engine, EnginePlan, Input};
 use crate::fail;
 use crate::feeds::{self, Connector};
 use crate::gateway;
 use crate::ingest::channel;
 use crate::ingest::hot::Handover;
+use crate::journal::{Journal, Opened, Progress, Saying, Seen, Start, Voice, rebuild};
 use crate::metadata;
 use crate::now_ns;
 use crate::render::{ChartPlan, Renderer};
@@ -40,6 +41,9 @@ use tokio::task::JoinSet;
 /// How often the cold plane tells that it is alive.
 const COLD_BEAT: Duration = Duration::from_millis(250);
 
+/// How long systemd is asked to wait for the next word of a start that reads the journal.
+const PATIENCE_US: u32 = 30_000_000;
+
 /// A daemon whose threads run and whose first frames are published.
 pub struct Service {
     config: Config,
@@ -52,8 +56,13 @@ pub struct Service {
     connector: Connector,
     hosts: Hosts,
     threads: Threads,
+    /// What is recorded is written by it. It ends after the threads that record.
+    journal: Option<Journal>,
+    voice: Voice,
     /// What the machine lacks whatever the configuration.
     lasting: Vec<String>,
+    /// All that it lacks, but for what is said of the journal.
+    degraded: Vec<String>,
     runtime: Option<Runtime>,
     _supervisor: Supervisor,
     _latency: Option<rt::CpuLatency>,
@@ -73,7 +82,12 @@ impl Service {
         let http = config.http.map(listen).transpose()?;
         let identity = Identity { epoch: random_epoch()?, generation: 1 };
         let status = Arc::new(StatusWriter::create(std::process::id(), now_ns(), identity.epoch)?);
-        let (engine, mut renderer, mut degraded) = planes(config, identity, &status)?;
+        let opened = config.journal.as_ref().map(Opened::open).transpose()?;
+        let (mut engine, mut renderer, mut degraded) = planes(config, identity, &status)?;
+        if let Some(opened) = &opened {
+            go_on_from(opened, config, &mut engine);
+            renderer.step();
+        }
         renderer.announce()?;
         degraded.extend(guessed);
         let mut lasting = Vec::new();
@@ -90,7 +104,17 @@ impl Service {
         let exports = watch::Sender::new(Rc::new(exports(&status, &engine, &renderer, wisher, identity)?));
         let step_down = Arc::new(AtomicBool::new(false));
         let setting = Setting { config, status: &status, step_down: &step_down };
-        let mut handover = Handover::new(engine, local);
+        let mut handover = Handover::new(engine.into(), local);
+        let mut journal = None;
+        if let Some(opened) = opened {
+            let (written, recorder, refused) =
+                opened.start(&status, &step_down, config.realtime.huge_pages)?;
+            let start = Start::of(config, identity, &[]).encode();
+            handover.engine.record(recorder, start, now_ns());
+            lasting.extend(refused);
+            journal = Some(written);
+        }
+        tell_days(config, &mut handover);
         handover.arbitrate(&feeds::mold_plans(&sources), &[]);
         let (threads, refused) = Threads::start(&setting, renderer, handover)?;
         degraded.extend(refused);
@@ -107,6 +131,9 @@ impl Service {
         status.set_threads(threads.count(), identity.generation);
         status.set_state(RUNNING);
         Ok(Self {
+            journal,
+            voice: Voice::default(),
+            degraded,
             config: config.clone(),
             identity,
             status,
@@ -149,7 +176,8 @@ impl Service {
         self.connector.stop();
         let Self { threads, connector, .. } = &mut self;
         // What it leaves is not needed; that it ends in order is.
-        let _ = threads.halt(|| connector.discard());
+        drop(threads.halt(|| connector.discard()));
+        self.journal = None; // Nobody records any more: it is written to its end.
         outcome
     }
 
@@ -183,7 +211,10 @@ impl Service {
                 outcome = &mut page => return outcome.context("the page failed"),
                 outcome = self.connector.step() => outcome?,
                 () = self.threads.watch() => bail!("a hot thread ended; the log says why"),
-                _ = beat.tick() => pulse.beat(Phase::Wait, now_ns()),
+                _ = beat.tick() => {
+                    pulse.beat(Phase::Wait, now_ns());
+                    self.look_at_journal()?;
+                }
                 _ = hangup.recv() => match &file {
                     Some(file) => {
                         NotifyState::monotonic_usec_now().into_iter().for_each(|now| {
@@ -208,9 +239,40 @@ impl Service {
 
     /// Tells systemd that frames are there.
     fn tell_ready(&self) {
+        tell(&[NotifyState::Ready, NotifyState::Status(&self.in_a_line())]);
+    }
+
+    fn in_a_line(&self) -> String {
         let charts = self.config.charts.len();
-        let status = format!("{charts} charts at {}", self.socket.path().display());
-        tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        let journal = self.voice.line().map(|line| format!("; {line}")).unwrap_or_default();
+        format!("{charts} charts at {}{journal}", self.socket.path().display())
+    }
+
+    /// Says how the journal goes, where that has changed.
+    fn look_at_journal(&mut self) -> anyhow::Result<()> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        if journal.has_ended() {
+            bail!("the journal's thread ended; the log says why");
+        }
+        let before = self.voice.line();
+        for saying in self.voice.hear(&Seen::in_status(&self.status)) {
+            match saying {
+                Saying::Worse(text) | Saying::Failed(text) => tracing::error!("{text}"),
+                Saying::Well(text) => tracing::info!("{text}"),
+            }
+        }
+        if self.voice.line() != before {
+            self.tell_degraded();
+            tell(&[NotifyState::Status(&self.in_a_line())]);
+        }
+        Ok(())
+    }
+
+    /// Tells readers what is lacking.
+    fn tell_degraded(&self) {
+        let mut lines = self.degraded.clone();
+        lines.extend(self.voice.line().map(str::to_owned));
+        self.status.set_degraded(&lines);
     }
 
     /// Takes a configuration over that was read again. One that is wrong changes nothing.
@@ -245,25 +307,31 @@ impl Service {
         };
         is_other(config.socket.as_deref().is_some_and(|path| path != self.socket.path()), "socket");
         is_other(config.http.is_some() && config.http != self.config.http, "address of the page");
+        is_other(config.journal != self.config.journal, "journal");
         (config.socket, config.http) = (self.config.socket.clone(), self.config.http);
+        config.journal = self.config.journal.clone();
         let kept = feeds::kept(&self.config, &config);
         self.connector.stop();
         let connector = &mut self.connector;
         let mut handover = self.threads.halt(|| connector.drain())?;
-        handover.reconfigure(engine, &kept);
+        let start = Start::of(&config, identity, &kept).encode();
+        handover.engine.reconfigure(engine, &kept, (identity.generation as u32, start), now_ns());
+        handover.move_links(&kept);
+        tell_days(&config, &mut handover);
         handover.arbitrate(&feeds::mold_plans(&sources), &kept);
         renderer.step(); // With the candles that were taken over.
         renderer.announce()?;
         let wisher =
             renderer.take_wisher(self.connector.waker()).context("the charts are adjusted already")?;
-        let exports = exports(&self.status, &handover.engine, &renderer, wisher, identity)?;
+        let exports = exports(&self.status, handover.engine.engine(), &renderer, wisher, identity)?;
         self.connector.reconfigure(sources, &kept);
         let setting = Setting { config: &config, status: &self.status, step_down: &self.step_down };
         let (threads, refused) = Threads::start(&setting, renderer, handover)?;
         self.threads = threads;
         degraded.extend(refused);
         degraded.extend_from_slice(&self.lasting);
-        self.status.set_degraded(&degraded);
+        self.degraded = degraded;
+        self.tell_degraded();
         self.status.set_threads(self.threads.count(), identity.generation);
         self.status.count(shm::status::Counter::Reloads, 1);
         (self.config, self.identity) = (config, identity);
@@ -294,15 +362,38 @@ fn planes(
         huge_pages,
         identity,
     };
-    let mut engine = Engine::new(&plan, status.clone(), now_ns)?;
-    for (place, feed) in config.feeds.iter().enumerate() {
-        feed.day().into_iter().for_each(|day| engine.day(place, day.midnight_ms()));
-    }
+    let engine = Engine::new(&plan, status.clone(), now_ns)?;
     let market = engine.market().reader_fd()?;
     let renderer = Renderer::new(&chart_plans(config)?, market, huge_pages, status.clone(), now_ns)?;
     let small = huge_pages && renderer.page_bytes().is_some_and(|bytes| bytes < 2 << 20);
     let line = "frames lie in 4 KiB pages: there are too few 2 MiB pages (grant them with vm.nr_hugepages)";
     Ok((engine, renderer, small.then(|| line.to_owned()).into_iter().collect()))
+}
+
+/// Has the engine go on from what the journal says of the runs before. Where it cannot be read charts begin empty.
+fn go_on_from(opened: &Opened, config: &Config, engine: &mut Engine) {
+    let mut progress = |Progress { bytes, read }| {
+        let status = format!("reading the journal: {} of {} MiB", read >> 20, bytes >> 20);
+        // systemd is to be patient for as long as it goes on.
+        tell(&[NotifyState::ExtendTimeoutUsec(PATIENCE_US), NotifyState::Status(&status)]);
+    };
+    match rebuild(&opened.folder(), opened.history(), config, &mut progress) {
+        Ok(Some(mut old)) => {
+            let is_meant = |place: usize| !config.feeds[place].is_from_start();
+            engine.gather(&mut old, is_meant);
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("charts begin empty: {error:#}"),
+    }
+}
+
+/// Tells the engine on which day it is, for venues that tell the time of day only.
+fn tell_days(config: &Config, handover: &mut Handover) {
+    for (feed, of) in config.feeds.iter().enumerate() {
+        if let Some(day) = of.day() {
+            handover.engine.take(&Input::Day { feed, midnight_ms: day.midnight_ms() }, now_ns());
+        }
+    }
 }
 
 fn exports(

@@ -18,6 +18,18 @@ impl Feed {
         (self.venue == Venue::Itch).then(|| self.date.map_or(Day::Today, Day::Of))
     }
 
+    /// Whether whoever connects anew gets the session from its first message on.
+    pub(crate) fn is_from_start(&self) -> bool {
+        if self.venue != Venue::Itch {
+            return false;
+        }
+        match self.itch_endpoint().map(|endpoint| endpoint.speech) {
+            Ok(Speech::Mold(plan)) => plan.from_start,
+            Ok(Speech::Soup(plan)) => plan.from_start,
+            _ => false,
+        }
+    }
+
     /// How it comes, for people; `None` for what comes over WebSockets.
     pub fn transport(&self) -> Option<String> {
         let speech = match self.venue {

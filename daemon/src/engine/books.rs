@@ -1,9 +1,9 @@
 //! An instrument's book and its best bid and ask: which connection they come from, and when to ask for them anew.
 
 use super::stream::Stream;
-use super::{Output, Want};
+use super::{Output, Shift, Want};
 use market::protocol::{BookProof, Protocol, Snapshot};
-use market::{BookChange, InstrumentId, Integrity, Keeper, Levels, Quote, Scale};
+use market::{Book, BookChange, InstrumentId, Integrity, Keeper, Levels, Quote, Scale};
 use shm::market::{QuoteRecord, StreamKind};
 use shm::status::Counter;
 
@@ -27,6 +27,8 @@ pub(super) struct Books {
     ask_ns: u64,
     quote_id: u64,
     quote_ms: i64,
+    /// The best bid and ask as it was published last.
+    quote: Option<QuoteRecord>,
     changes: Stream,
     quotes: Stream,
 }
@@ -42,17 +44,44 @@ impl Books {
             ask_ns: 0,
             quote_id: 0,
             quote_ms: i64::MIN,
+            quote: None,
             changes: Stream::new(StreamKind::Book),
             quotes: Stream::new(StreamKind::Quotes),
         }
     }
 
-    pub(super) fn inherit(&mut self, old: &mut Self) {
+    pub(super) fn inherit(&mut self, old: &mut Self, output: &mut Output) {
         std::mem::swap(&mut self.keeper, &mut old.keeper);
         (self.line, self.ask_ns) = (old.line, old.ask_ns);
-        (self.quote_id, self.quote_ms) = (old.quote_id, old.quote_ms);
+        (self.quote_id, self.quote_ms, self.quote) = (old.quote_id, old.quote_ms, old.quote);
         std::mem::swap(&mut self.changes, &mut old.changes);
         std::mem::swap(&mut self.quotes, &mut old.quotes);
+        self.changes.publish(self.place, output);
+        self.quotes.publish(self.place, output);
+        if let Some(quote) = &self.quote {
+            output.market.quote(self.place, quote);
+        }
+    }
+
+    /// The book, if it is known.
+    pub(super) fn book(&self) -> Option<&Book> {
+        self.keeper.book()
+    }
+
+    /// Changes of it, or its connection, are not known any more.
+    pub(super) fn forget(&mut self) {
+        self.lose();
+        self.ask_ns = 0;
+    }
+
+    /// Goes on in another run, whose first quote counts whatever its number.
+    pub(super) fn resume(&mut self, shift: Shift) {
+        (self.quote_id, self.quote_ms) = (0, i64::MIN);
+        if let Some(quote) = &mut self.quote {
+            quote.receive_ns = shift.of(quote.receive_ns);
+        }
+        self.changes.resume(shift);
+        self.quotes.resume(shift);
     }
 
     /// A connection was made and subscribed.
@@ -159,6 +188,7 @@ impl Books {
             update_id,
             receive_ns: output.receive_ns,
         };
+        self.quote = Some(record);
         output.market.quote(self.place, &record);
         match self.keeper.quote(update_id, quote) {
             Some(verdict) => {

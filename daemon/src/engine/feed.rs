@@ -2,10 +2,11 @@
 
 use super::bars::{LiveSeries, compared_at};
 use super::tracked::Tracked;
-use super::{FeedPlan, MAX_LINES, Output, Verdict};
+use super::{FeedPlan, MAX_LINES, Output, Shift, Verdict};
 use market::protocol::{Decoder, Missing, Snapshot};
 use market::{
-    DecodeError, InstrumentId, Instruments, Integrity, Message, Scale, Series, Timeframe, Trade, Venue,
+    Book, DecodeError, Instrument, InstrumentId, Instruments, Integrity, Message, Scale, Series, Timeframe,
+    Trade, Venue,
 };
 use shm::market::{InstrumentEntry, MarketPlan};
 use shm::record::Text;
@@ -94,6 +95,15 @@ impl Feed {
         self.venue
     }
 
+    pub(super) fn instruments(&self) -> impl Iterator<Item = &Instrument> {
+        (0..self.state.instruments.len()).filter_map(|place| self.table.get(InstrumentId(place as u16)))
+    }
+
+    pub(super) fn book_of(&self, symbol: &str) -> Option<&Book> {
+        let place = usize::from(self.table.find(symbol.as_bytes())?.0);
+        self.state.instruments[place].books.book()
+    }
+
     pub(super) fn series(&self, symbol: &str, timeframe: Timeframe) -> Option<&Series> {
         let tracked = &self.state.instruments[usize::from(self.table.find(symbol.as_bytes())?.0)];
         tracked.series.iter().map(|live| &live.bars).find(|bars| bars.timeframe() == timeframe)
@@ -104,17 +114,50 @@ impl Feed {
             std::mem::swap(&mut self.decoder, &mut old.decoder);
             self.decoder.prepare(&self.table);
         }
-        let (state, before) = (&mut self.state, &mut old.state);
+        let (state, before) = (&mut self.state, &old.state);
         (state.watermark_ms, state.leap_ms, state.lines) =
             (before.watermark_ms, before.leap_ms, before.lines);
-        for (place, tracked) in state.instruments.iter_mut().enumerate() {
+        self.inherit_instruments(old, output);
+    }
+
+    /// Takes over what is known of the instruments that both have. Returns how many there are.
+    fn inherit_instruments(&mut self, old: &mut Self, output: &mut Output) -> usize {
+        let mut count = 0;
+        for (place, tracked) in self.state.instruments.iter_mut().enumerate() {
             let instrument = self.table.get(InstrumentId(place as u16));
             let found = instrument.and_then(|instrument| old.table.find(instrument.symbol.as_bytes()));
             // With other decimal places its numbers mean something else.
             if let Some(found) = found.filter(|found| old.table.get(*found) == instrument) {
-                tracked.inherit(&mut before.instruments[usize::from(found.0)], output);
+                tracked.inherit(&mut old.state.instruments[usize::from(found.0)], output);
+                count += 1;
             }
         }
+        count
+    }
+
+    /// Takes over what is known of the instruments that both have, and the venue's clock with them. What a decoder
+    /// knows of a session ends with its run.
+    pub(super) fn gather(&mut self, old: &mut Self, output: &mut Output) -> usize {
+        let count = self.inherit_instruments(old, output);
+        if count > 0 {
+            self.state.watermark_ms = self.state.watermark_ms.max(old.state.watermark_ms);
+        }
+        count
+    }
+
+    /// Something is not known that concerned the feed: connections, frames, or what was fetched.
+    pub(super) fn forget(&mut self) {
+        self.decoder.lost();
+        let state = &mut self.state;
+        state.lines = [Line::default(); MAX_LINES];
+        state.leap_ms = None;
+        state.instruments.iter_mut().for_each(|tracked| tracked.books.forget());
+        state.doubt();
+    }
+
+    /// Goes on in another run.
+    pub(super) fn resume(&mut self, shift: Shift) {
+        self.state.instruments.iter_mut().for_each(|tracked| tracked.resume(shift));
     }
 
     /// Reads a frame and takes each message in it. The verdict is that of the last one.

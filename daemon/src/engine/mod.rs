@@ -1,7 +1,7 @@
 //! From a frame of bytes to published candles: decode, prove integrity, aggregate, publish.
 //!
 //! The engine is plain functions over its own state. It neither knows where frames come from (a socket, a file, a
-//! log) nor reads a clock but to stamp what it publishes, so live data, replays and tests take the same path. After
+//! journal) nor reads a clock but to stamp what it publishes, so live data, replays and tests take the same path. After
 //! [`Engine::new`] it does not allocate. What it lacks, as trades that were missed, it asks for by [`Want`]s; whoever
 //! runs it fetches them, or does not.
 //!
@@ -10,16 +10,23 @@
 //! - `books`: an instrument's book and quotes
 //! - `stream`: what is counted of each stream, and whether it lives
 //! - `bars`: a series of candles, published
+//! - `input`: all that an engine takes in
+//! - `resume`: an engine goes on from another run
 
 mod bars;
 mod books;
 mod feed;
+mod input;
+mod resume;
 mod stream;
 mod tracked;
 
+pub use input::Input;
+pub use resume::Shift;
+
 use feed::Feed;
 use market::protocol::{Missing, Snapshot};
-use market::{DecodeError, Instrument, InstrumentId, Integrity, Series, Side, Timeframe, Trade, Venue};
+use market::{Book, DecodeError, Instrument, InstrumentId, Integrity, Series, Side, Timeframe, Trade, Venue};
 use shm::ShmError;
 use shm::market::{MarketPlan, MarketWriter, TickRecord};
 use shm::prefix::Identity;
@@ -143,7 +150,7 @@ impl Engine {
 
     /// Goes on where `old` stopped: takes over what is known of the instruments that both have, and publishes it.
     /// `kept` has, for each feed here, the place of the old one that it goes on with.
-    pub fn inherit(&mut self, mut old: Self, kept: &[Option<usize>]) {
+    pub fn inherit(&mut self, old: &mut Self, kept: &[Option<usize>]) {
         for (feed, old_place) in self.feeds.iter_mut().zip(kept) {
             if let Some(old) = old_place.and_then(|place| old.feeds.get_mut(place)) {
                 feed.inherit(old, &mut self.output);
@@ -159,6 +166,21 @@ impl Engine {
     /// The series of one instrument and timeframe, for reports.
     pub fn series(&self, venue: Venue, symbol: &str, timeframe: Timeframe) -> Option<&Series> {
         self.feeds.iter().filter(|feed| feed.venue() == venue).find_map(|feed| feed.series(symbol, timeframe))
+    }
+
+    /// The instruments of all feeds.
+    pub fn instruments(&self) -> impl Iterator<Item = &Instrument> {
+        self.feeds.iter().flat_map(Feed::instruments)
+    }
+
+    /// The venue of each feed.
+    pub fn venues(&self) -> impl ExactSizeIterator<Item = Venue> {
+        self.feeds.iter().map(Feed::venue)
+    }
+
+    /// An instrument's book, if it is known.
+    pub fn book_of(&self, venue: Venue, symbol: &str) -> Option<&Book> {
+        self.feeds.iter().filter(|feed| feed.venue() == venue).find_map(|feed| feed.book_of(symbol))
     }
 
     /// Takes in one frame that came over the feed's connection number `line`, received at `receive_ns`
@@ -180,8 +202,8 @@ impl Engine {
     }
 
     /// Tells that a connection of the feed is there and subscribed.
-    pub fn connected(&mut self, feed: usize, line: usize) {
-        self.output.receive_ns = (self.output.now_ns)();
+    pub fn connected(&mut self, feed: usize, line: usize, receive_ns: u64) {
+        self.output.receive_ns = receive_ns;
         self.feeds[feed].connected(line, &mut self.output);
     }
 
@@ -197,15 +219,15 @@ impl Engine {
 
     /// Tells that a session of a transport that numbers its messages begins: with its first one if it `is_whole`.
     /// Unless nothing can have been lost before it, that is as a break.
-    pub fn begin(&mut self, feed: usize, is_whole: bool, is_proven: bool) {
-        self.output.receive_ns = (self.output.now_ns)();
+    pub fn begin(&mut self, feed: usize, is_whole: bool, is_proven: bool, receive_ns: u64) {
+        self.output.receive_ns = receive_ns;
         self.feeds[feed].begin(is_whole, is_proven, &mut self.output);
     }
 
     /// Tells that the numbered messages `from` up to and including `to` will not come. Nobody knows what they said, so
     /// that is as a break.
-    pub fn lost(&mut self, feed: usize, from: u64, to: u64) {
-        self.output.receive_ns = (self.output.now_ns)();
+    pub fn lost(&mut self, feed: usize, from: u64, to: u64, receive_ns: u64) {
+        self.output.receive_ns = receive_ns;
         self.output.count(Counter::MessagesLost, to.saturating_sub(from).saturating_add(1));
         self.feeds[feed].lost(Integrity::Gap { from, to }, &mut self.output);
     }
@@ -224,8 +246,8 @@ impl Engine {
     }
 
     /// Takes a book that was fetched.
-    pub fn book(&mut self, feed: usize, instrument: InstrumentId, snapshot: &Snapshot) {
-        self.output.receive_ns = (self.output.now_ns)();
+    pub fn book(&mut self, feed: usize, instrument: InstrumentId, snapshot: &Snapshot, receive_ns: u64) {
+        self.output.receive_ns = receive_ns;
         self.feeds[feed].book(instrument, snapshot, &mut self.output);
     }
 
@@ -238,10 +260,10 @@ impl Engine {
         missing: &Missing,
         trades: &[Trade],
         is_final: bool,
+        receive_ns: u64,
     ) {
         let output = &mut self.output;
-        output.receive_ns = (output.now_ns)();
-        output.decode_ns = output.receive_ns;
+        (output.receive_ns, output.decode_ns) = (receive_ns, receive_ns);
         self.feeds[feed].trades(instrument, missing, trades, is_final, output);
     }
 }

@@ -3,7 +3,7 @@
 //! A connection that lives may carry a stream that does not. A stream is called silent when it says nothing for much
 //! longer than it usually does while the feed's connection brings other things; what it usually does is learned.
 
-use super::Output;
+use super::{Output, Shift};
 use market::Integrity;
 use shm::market::{StreamKind, StreamState};
 use shm::status::Counter;
@@ -96,6 +96,20 @@ impl Stream {
         if is_whole {
             self.state.condition = PROVEN;
         }
+        output.market.stream(place, self.kind, &self.state);
+    }
+
+    /// What is counted goes on; how long it is silent is not known.
+    pub(super) fn resume(&mut self, shift: Shift) {
+        (self.since_ns, self.ask_ns, self.pause_ns) = (0, 0, ASK_AGAIN_NS);
+        self.state.receive_ns = shift.of(self.state.receive_ns);
+        if self.state.condition == SILENT {
+            self.state.condition = IN_DOUBT;
+        }
+    }
+
+    /// Publishes what was counted, after another configuration has begun.
+    pub(super) fn publish(&self, place: usize, output: &mut Output) {
         output.market.stream(place, self.kind, &self.state);
     }
 

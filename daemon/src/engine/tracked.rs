@@ -6,7 +6,7 @@
 use super::bars::LiveSeries;
 use super::books::Books;
 use super::stream::Stream;
-use super::{Output, Want};
+use super::{Output, Shift, Want};
 use market::protocol::{Missing, Proof, Protocol};
 use market::{
     Checked, Filled, GRACE_MS, InstrumentId, Integrity, Kline, Outcome, Scale, Trade, TradeSequence,
@@ -66,7 +66,8 @@ impl Tracked {
         std::mem::swap(&mut self.sequence, &mut old.sequence);
         std::mem::swap(&mut self.stream, &mut old.stream);
         (self.last_trade_ms, self.doubt, self.claim) = (old.last_trade_ms, old.doubt, old.claim);
-        self.books.inherit(&mut old.books);
+        self.stream.publish(self.place, output);
+        self.books.inherit(&mut old.books, output);
         for live in &mut self.series {
             let same = |old: &&mut LiveSeries| old.bars.timeframe() == live.bars.timeframe();
             if let Some(old) = old.series.iter_mut().find(same) {
@@ -74,6 +75,20 @@ impl Tracked {
                 live.publish(self.last_trade_ms, output);
             }
         }
+    }
+
+    /// Goes on in another run, which knows nothing of what this one has asked for or was told.
+    pub(super) fn resume(&mut self, shift: Shift) {
+        if self.claim.take().is_some() && self.last_trade_ms > i64::MIN {
+            let from_ms = self.last_trade_ms;
+            let doubt = self.doubt.get_or_insert(Doubt { from_ms, until_ms: None });
+            doubt.from_ms = doubt.from_ms.min(from_ms);
+        }
+        for hole in self.sequence.holes_mut() {
+            (hole.is_asked, hole.since_ns) = (false, 0);
+        }
+        self.stream.resume(shift);
+        self.books.resume(shift);
     }
 
     /// A connection was made and subscribed.

@@ -14,6 +14,11 @@ pub(crate) enum Day {
 }
 
 impl Day {
+    /// The one on which that moment is in New York.
+    pub(crate) fn at(moment: Timestamp) -> Self {
+        Self::Of(moment.to_zoned(new_york()).date())
+    }
+
     /// When it began.
     pub(crate) fn midnight_ms(self) -> i64 {
         let zone = new_york();

@@ -12,6 +12,7 @@ pub(crate) use super::intake::Handover;
 
 use super::gap::GapMeter;
 use super::intake::Intake;
+use crate::engine::Input;
 use crate::fail;
 use crate::now_ns;
 use crate::render::Renderer;
@@ -101,6 +102,7 @@ impl HotLoop {
             // What can be prepared is prepared before it sleeps, but only if nothing has come.
             let is_behind = matches!(&self.drawing, Drawing::Here(renderer) if renderer.is_behind());
             let patience = if is_behind { Duration::ZERO } else { self.patience(idle_since_ns) };
+            self.intake.engine.settle(&mut self.ring)?;
             self.ring.enter(patience)?;
             let receive_ns = now_ns();
             let count = self.ring.take(&mut done);
@@ -132,7 +134,7 @@ impl HotLoop {
             if receive_ns >= self.next_check_ns && count < BATCH {
                 self.next_check_ns = receive_ns + NAP.as_nanos() as u64;
                 self.check_silence(receive_ns)?;
-                self.intake.engine.tick(receive_ns);
+                self.intake.engine.take(&Input::Tick, receive_ns);
                 self.ask()?;
                 if matches!(&self.drawing, Drawing::Here(renderer) if renderer.has_news()) {
                     self.draw()?; // A second of a countdown has passed.
@@ -181,6 +183,7 @@ impl HotLoop {
             self.complete_all(&done[..count], now_ns())?;
         }
         self.draw()?;
+        self.intake.engine.settle(&mut self.ring)?;
         self.ring.enter(Duration::ZERO)?;
         Ok(self.intake.into_handover())
     }

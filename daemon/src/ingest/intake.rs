@@ -3,8 +3,9 @@
 use super::link::{Link, Links};
 use super::multicast::MoldPlan;
 use super::packets::{Carries, Output, Packets, soup_begins, soup_packet};
+use super::recorded::Recorded;
 use super::{CloseReason, Event, Local, Order};
-use crate::engine::{Engine, Verdict};
+use crate::engine::{Input, Verdict};
 use crate::now_ns;
 use market::moldudp64::HEADER_BYTES;
 use shm::status::{Counter, StatusWriter};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 /// What a hot thread leaves to the one that goes on.
 pub(crate) struct Handover {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Recorded,
     pub(crate) local: Local,
     pub(super) links: Links,
     packets: Packets,
@@ -20,7 +21,7 @@ pub(crate) struct Handover {
 
 impl Handover {
     /// What the first hot thread begins with.
-    pub(crate) fn new(engine: Engine, local: Local) -> Self {
+    pub(crate) fn new(engine: Recorded, local: Local) -> Self {
         Self { engine, local, links: Links(Vec::with_capacity(64)), packets: Packets::default() }
     }
 
@@ -29,11 +30,9 @@ impl Handover {
         self.packets = Packets::go_on(std::mem::take(&mut self.packets), plans, kept);
     }
 
-    /// Has `engine` go on instead of the old one. `kept` has, for each of its feeds, the place of the old one; the
-    /// connections of feeds that do not go on are closed.
-    pub(crate) fn reconfigure(&mut self, mut engine: Engine, kept: &[Option<usize>]) {
-        std::mem::swap(&mut self.engine, &mut engine);
-        self.engine.inherit(engine, kept);
+    /// Has the connections go on with the feeds of another engine. `kept` has, for each of these, the place of the old
+    /// one; the connections of feeds that do not go on are closed.
+    pub(crate) fn move_links(&mut self, kept: &[Option<usize>]) {
         for place in &mut self.links.0 {
             let feed = |link: &Link| kept.iter().position(|old| *old == Some(link.feed));
             match place.as_ref().map(feed) {
@@ -47,7 +46,7 @@ impl Handover {
 
 /// Connections, the engine that they feed, and the way to the cold side.
 pub(super) struct Intake {
-    pub(super) engine: Engine,
+    pub(super) engine: Recorded,
     pub(super) local: Local,
     pub(super) links: Links,
     pub(super) packets: Packets,
@@ -87,10 +86,10 @@ impl Intake {
     }
 
     /// Finds a place for a new connection.
-    pub(super) fn adopt(&mut self, link: Link) -> usize {
+    pub(super) fn adopt(&mut self, link: Link, receive_ns: u64) -> usize {
         self.status.count(Counter::Connects, 1);
         if let Carries::Frames = link.carries {
-            self.engine.connected(link.feed, link.line);
+            self.engine.take(&Input::Connected { feed: link.feed, line: link.line }, receive_ns);
         }
         let place = self.links.0.iter().position(Option::is_none).unwrap_or_else(|| {
             self.links.0.push(None);
@@ -118,7 +117,7 @@ impl Intake {
         let (feed, line, mut is_leaving) = (link.feed, link.line, link.is_leaving);
         let mut carries = std::mem::replace(&mut link.carries, Carries::Frames);
         if let (Carries::Soup(soup), None) = (&mut carries, &came) {
-            soup_begins(soup, feed, engine);
+            soup_begins(soup, feed, engine, receive_ns);
         }
         let mut sink = |message: &[u8]| {
             let mut output = Output { engine, local, status };
@@ -183,7 +182,8 @@ impl Intake {
     /// Marks a connection as over, and tells engine and cold side, once.
     pub(super) fn close(&mut self, place: usize, reason: CloseReason) {
         let Some(link) = self.link(place) else { return };
-        if link.closed_ns.replace(now_ns()).is_some() {
+        let now_ns = now_ns();
+        if link.closed_ns.replace(now_ns).is_some() {
             return;
         }
         let (feed, line) = (link.feed, link.line);
@@ -195,7 +195,7 @@ impl Intake {
             self.status.count(Counter::Disconnects, 1);
         }
         if is_framed {
-            self.engine.disconnected(feed, line);
+            self.engine.take(&Input::Disconnected { feed, line }, now_ns);
         }
         self.local.report_urgent(Event::Closed { feed, line, reason });
     }

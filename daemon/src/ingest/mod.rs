@@ -4,7 +4,8 @@
 //! and the bytes already read to the hot thread (`hot`), which owns it from then on. A feed may have several
 //! connections at a time, its lines. For each one handed over, `Event::Closed` comes back once. What else the cold
 //! side is to do comes as events, too; what it has got, and what it wants done, goes as an `Order` (`orders`).
-//! All queues are bounded. What numbered packets say goes through `packets` first.
+//! All queues are bounded. What numbered packets say goes through `packets` first; all that the engine takes in, through
+//! `recorded`.
 
 pub(crate) mod connect;
 mod gap;
@@ -16,6 +17,7 @@ mod operations;
 mod orders;
 mod outbox;
 pub(crate) mod packets;
+pub(crate) mod recorded;
 pub(crate) mod soup;
 #[cfg(test)]
 mod tests;

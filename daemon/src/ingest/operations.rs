@@ -19,7 +19,7 @@ impl HotLoop {
         if link.has_card() && matches!(self.wait, Wait::Spin | Wait::Poll) {
             self.ring.poll_cards();
         }
-        let place = self.intake.adopt(link);
+        let place = self.intake.adopt(link, receive_ns);
         let outcome = self.intake.begin(place, receive_ns);
         self.begin(place, outcome)
     }

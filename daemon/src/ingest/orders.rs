@@ -5,6 +5,7 @@
 
 use super::hot::HotLoop;
 use super::{CloseReason, Event, Order};
+use crate::engine::Input;
 
 impl HotLoop {
     /// Obeys every order that waits.
@@ -16,16 +17,27 @@ impl HotLoop {
     }
 
     fn obey(&mut self, order: Order, receive_ns: u64) -> std::io::Result<()> {
-        let engine = &mut self.intake.engine;
-        match &order {
-            Order::Adopt(_) => {}
-            Order::Say { feed, line, text } => self.say(*feed, *line, text)?,
-            Order::Book { feed, instrument, snapshot } => engine.book(*feed, *instrument, snapshot),
-            Order::Trades { feed, instrument, missing, trades, is_final } => {
-                engine.trades(*feed, *instrument, missing, trades, *is_final);
+        let input = match &order {
+            Order::Book { feed, instrument, snapshot } => {
+                Some(Input::Book { feed: *feed, instrument: *instrument, snapshot })
             }
-            Order::Day { feed, midnight_ms } => engine.day(*feed, *midnight_ms),
+            Order::Trades { feed, instrument, missing, trades, is_final } => Some(Input::Trades {
+                feed: *feed,
+                instrument: *instrument,
+                missing,
+                trades,
+                is_final: *is_final,
+            }),
+            Order::Day { feed, midnight_ms } => Some(Input::Day { feed: *feed, midnight_ms: *midnight_ms }),
+            Order::Adopt(_) | Order::Say { .. } | Order::End { .. } => None,
+        };
+        if let Some(input) = input {
+            self.intake.engine.take(&input, receive_ns);
+        }
+        match &order {
+            Order::Say { feed, line, text } => self.say(*feed, *line, text)?,
             Order::End { feed, line } => self.end(*feed, *line)?,
+            _ => {}
         }
         match order {
             Order::Adopt(link) => self.adopt(link, receive_ns)?,

@@ -5,9 +5,10 @@
 //! from sockets that were gone.
 
 use super::multicast::MoldPlan;
+use super::recorded::Recorded;
 use super::soup::{Came, SoupLink};
 use super::{CloseReason, Local};
-use crate::engine::{Engine, Verdict};
+use crate::engine::{Input, Verdict};
 use market::moldudp64::{self, Arbiter, HEADER_BYTES, Request, Settings};
 use market::{DecodeError, Integrity};
 use shm::status::{Counter, StatusWriter};
@@ -49,7 +50,7 @@ struct Mold {
 
 /// Where what arbiters say goes.
 pub(super) struct Output<'a> {
-    pub(super) engine: &'a mut Engine,
+    pub(super) engine: &'a mut Recorded,
     pub(super) local: &'a mut Local,
     pub(super) status: &'a StatusWriter,
 }
@@ -114,7 +115,8 @@ fn take(
         moldudp64::Event::Session { next, .. } => {
             let is_proven = !*is_known || *is_over && next == 1;
             (*is_known, *is_over) = (true, false);
-            output.engine.begin(feed, next == 1, is_proven);
+            let input = Input::Begin { feed, is_whole: next == 1, is_proven };
+            output.engine.take(&input, now_ns);
         }
         moldudp64::Event::Message { body, .. } => output.frame(feed, body, now_ns),
         moldudp64::Event::Request(request) if requests.len() < requests.capacity() => {
@@ -122,7 +124,9 @@ fn take(
             requests.push(request);
         }
         moldudp64::Event::Request(_) => {}
-        moldudp64::Event::Lost { from, to } => output.engine.lost(feed, from, to),
+        moldudp64::Event::Lost { from, to } => {
+            output.engine.take(&Input::Lost { feed, from, to }, now_ns);
+        }
         moldudp64::Event::End { .. } => *is_over = true,
     }
 }
@@ -191,12 +195,13 @@ impl Packets {
 }
 
 /// A SoupBinTCP connection begins.
-pub(super) fn soup_begins(link: &mut SoupLink, feed: usize, engine: &mut Engine) {
-    match link.begin() {
-        Came::Begin { is_whole, is_proven } => engine.begin(feed, is_whole, is_proven),
-        Came::Lost(from, to) => engine.lost(feed, from, to),
-        Came::Nothing | Came::Message(_) => {}
-    }
+pub(super) fn soup_begins(link: &mut SoupLink, feed: usize, engine: &mut Recorded, now_ns: u64) {
+    let input = match link.begin() {
+        Came::Begin { is_whole, is_proven } => Input::Begin { feed, is_whole, is_proven },
+        Came::Lost(from, to) => Input::Lost { feed, from, to },
+        Came::Nothing | Came::Message(_) => return,
+    };
+    engine.take(&input, now_ns);
 }
 
 /// Takes a packet of SoupBinTCP.

@@ -61,7 +61,7 @@ impl Hot {
         let engine = Engine::new(&plan, writer.clone(), now_ns).unwrap();
         let (remote, local) = channel().unwrap();
         let mut hot = Self { remote, status, writer, thread: None };
-        hot.go_on(Handover::new(engine, local));
+        hot.go_on(Handover::new(engine.into(), local));
         Some(hot)
     }
 

@@ -6,12 +6,13 @@
 
 use crate::config;
 use crate::rt;
-use journal::{Folder, Segment};
+use journal::retention::{Held, Limits, to_remove};
+use journal::{Folder, Form, Index, PackError, Segment, Store, rebuild_index};
 use nix::sys::eventfd::EventFd;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the folder is looked through if nothing happens: for what has grown old.
 const TEND: Duration = Duration::from_secs(60);
+/// How hard is tried to pack: zstd's usual.
+const LEVEL: i32 = 3;
+const DAY_NS: u64 = 86_400_000_000_000;
 /// Orders that may wait. Each segment makes three at the most, and there are few.
 const ORDERS: usize = 32;
 
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Arc<EventFd>,
     /// Segments from this number on are, or may be, written.
     pub(crate) open_from: AtomicU64,
+    /// Segments below this number are ended, and nobody else touches them.
+    pub(crate) ended_from: AtomicU64,
     /// Bytes of all files.
     pub(crate) disk_bytes: AtomicU64,
     /// How often no segment could be prepared.
@@ -126,6 +132,7 @@ impl Files {
         let shared = Arc::new(Shared {
             wake,
             open_from: AtomicU64::new(next),
+            ended_from: AtomicU64::new(next),
             disk_bytes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             errno: AtomicI32::new(0),
@@ -137,7 +144,6 @@ impl Files {
         let pack = config.pack.then(|| spawn_pack(config, shared.clone())).transpose()?;
         let keeper = Keeper {
             folder: Folder::new(&config.folder),
-            path: config.folder.clone(),
             config: config.clone(),
             next,
             is_direct,
@@ -180,7 +186,6 @@ impl Files {
 /// The thread that prepares and ends segments.
 struct Keeper {
     folder: Folder,
-    path: PathBuf,
     config: config::Journal,
     next: u64,
     is_direct: bool,
@@ -228,7 +233,10 @@ impl Keeper {
         self.folder.prepare(segment, self.config.segment_mb << 20)?;
         self.next += 1; // Numbers rise, whatever becomes of it.
         let flags = if self.is_direct { libc::O_DIRECT } else { 0 };
-        let file = File::options().write(true).custom_flags(flags).open(self.file(segment))?;
+        let file = File::options()
+            .write(true)
+            .custom_flags(flags)
+            .open(self.folder.path_of(segment, Form::Plain))?;
         let prepared = Prepared { segment, identity: identity()?, file };
         // Whoever is gone needs none.
         if self.prepared.try_send(prepared).is_err() {
@@ -237,19 +245,19 @@ impl Keeper {
         Ok(())
     }
 
-    fn file(&self, segment: u64) -> PathBuf {
-        self.path.join(format!("{segment:016}.seg"))
-    }
-
     fn close(&mut self, segment: u64, used_bytes: u64) {
         let closed = Segment { number: segment, is_packed: false, bytes: self.config.segment_mb << 20 };
         let outcome = match used_bytes {
             0 => self.folder.remove(&closed),
-            _ => self.folder.cut(&closed, used_bytes).and_then(|()| self.folder.index(segment)),
+            _ => self
+                .folder
+                .trim(segment, used_bytes)
+                .and_then(|()| rebuild_index(&self.folder, segment).map(drop)),
         };
         if let Err(error) = outcome {
             tracing::warn!("segment {segment} of the journal stays as it is: {error}");
         }
+        self.shared.ended_from.fetch_max(self.shared.open_from.load(Acquire).min(segment + 1), AcqRel);
         self.tend();
         self.pack.iter().for_each(std::thread::Thread::unpark);
     }
@@ -279,26 +287,35 @@ fn spawn_pack(config: &config::Journal, shared: Arc<Shared>) -> io::Result<JoinH
     let folder = Folder::new(&config.folder);
     std::thread::Builder::new().name("chartd-pack".to_owned()).spawn(move || {
         rt::step_back(rt::Background::Idle);
+        // What cannot be packed is passed over, until the next start.
+        let mut least = 0;
         while !shared.stop.load(Acquire) {
-            match pack_one(&folder, &shared) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => tracing::warn!("a segment of the journal is not packed: {error}"),
+            match pack_one(&folder, &shared, least) {
+                Ok(Some((number, outcome))) => {
+                    least = number + 1;
+                    outcome.unwrap_or_else(|error| {
+                        tracing::warn!("a segment of the journal stays plain: {error}")
+                    });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!("the journal's segments are not packed: {error}"),
             }
             std::thread::park_timeout(TEND);
         }
     })
 }
 
-/// Packs the oldest segment that is closed and not packed. False if there is none.
-fn pack_one(folder: &Folder, shared: &Shared) -> io::Result<bool> {
-    let open_from = shared.open_from.load(Acquire);
+/// Packs the first segment from `least` on that is closed and not packed. Its number, if there was one.
+fn pack_one(
+    folder: &Folder,
+    shared: &Shared,
+    least: u64,
+) -> io::Result<Option<(u64, Result<(), PackError>)>> {
+    let closed = least..shared.ended_from.load(Acquire);
     let segments = folder.list()?;
-    let Some(next) = segments.iter().find(|segment| !segment.is_packed && segment.number < open_from) else {
-        return Ok(false);
-    };
-    //PACK journal::pack(folder, next.number)?;
-    Ok(true)
+    let next = segments.iter().find(|segment| !segment.is_packed && closed.contains(&segment.number));
+    Ok(next.map(|next| (next.number, journal::pack(folder, next.number, LEVEL).map(drop))))
 }
 
 /// What tells a segment from every other.
@@ -307,7 +324,39 @@ fn identity() -> io::Result<[u8; 16]> {
     io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes)
 }
-trait Pending { fn prepare(&self, _n: u64, _b: u64) -> io::Result<()> { Ok(()) } fn index(&self, _n: u64) -> io::Result<()> { Ok(()) }
- fn list(&self) -> io::Result<Vec<Segment>> { Ok(vec![]) } fn remove(&self, _s: &Segment) -> io::Result<()> { Ok(()) } fn cut(&self, _s: &Segment, _l: u64) -> io::Result<()> { Ok(()) } }
-impl Pending for Folder {}
-fn retain(_: &Folder, _: &config::Journal, _: &Shared) -> io::Result<()> { Ok(()) }
+
+/// Removes segments that are too old or too many, as the configuration says. Never one that is written.
+fn retain(folder: &Folder, config: &config::Journal, shared: &Shared) -> io::Result<()> {
+    let limits = Limits {
+        max_age_ns: config.keep_days.map(|days| days * DAY_NS),
+        max_bytes: config.keep_gb.map(|gb| gb * 1_000_000_000),
+    };
+    if limits == Limits::default() {
+        return Ok(());
+    }
+    let open_from = shared.open_from.load(Acquire);
+    let segments = folder.list()?;
+    let held = segments.iter().map(|segment| {
+        let is_closed = segment.number < open_from;
+        let newest_ns = if is_closed { newest_ns(folder, segment)? } else { None };
+        Ok(Held { number: segment.number, bytes: segment.bytes, newest_ns })
+    });
+    let held = held.collect::<io::Result<Vec<_>>>()?;
+    for number in to_remove(&held, limits, super::real_ns()) {
+        let gone = segments.iter().filter(|segment| segment.number == number);
+        gone.clone().try_for_each(|segment| folder.remove(segment))?;
+        tracing::info!("segment {number} of the journal is removed: it is more than is kept");
+    }
+    Ok(())
+}
+
+/// When the newest record of a closed segment was received.
+fn newest_ns(folder: &Folder, segment: &Segment) -> io::Result<Option<u64>> {
+    let found = folder.index(segment)?.and_then(|bytes| Index::decode(&bytes).ok());
+    // A run that was killed has left the last one without.
+    let index = match found {
+        Some(index) => Some(index),
+        None => rebuild_index(folder, segment.number)?,
+    };
+    Ok(index.map(|index| index.newest_ns))
+}

@@ -1,9 +1,9 @@
 //! Opening a journal at the start of a run, and the life of its threads.
 
-use super::Recorder;
 use super::disk::Disk;
 use super::files::{Files, Lock};
 use super::thread::{END_TIMEOUT, Loop, Parts};
+use super::{Recorder, describe};
 use crate::config;
 use crate::rt::{Placement, Wait};
 use crate::supervisor::{JOURNAL, Pulse};
@@ -31,7 +31,8 @@ impl Opened {
     pub(crate) fn open(config: &config::Journal) -> anyhow::Result<Self> {
         let lock = Lock::take(&config.folder)?;
         let folder = Folder::new(&config.folder);
-        let recovered = { let _: &dyn Fn(&dyn journal::Store) -> _ = &recover; Ok::<Recovered, journal::ReadError>(Recovered::default()) }.context("the journal cannot be opened")?;
+        folder.remove_leftovers().with_context(|| format!("cannot tidy up {}", config.folder.display()))?;
+        let recovered = recover(&folder).context("the journal cannot be opened")?;
         tell_missing(&config.folder, &recovered);
         Ok(Self { config: config.clone(), lock, recovered })
     }
@@ -103,24 +104,13 @@ impl Opened {
 /// Says what is missing of a journal.
 fn tell_missing(folder: &Path, recovered: &Recovered) {
     for missing in &recovered.missing {
-        let (records, segment) = (&missing.records, missing.segment);
         match missing.why {
-            Why::Torn { bytes } => tracing::info!(
-                "the journal's last run did not end in order: {bytes} bytes behind record {} were never durable, and \
-                 are cut off segment {segment}",
-                records.start
-            ),
-            Why::Corrupt => tracing::error!(
-                "the journal is corrupt: records {} to {} in segment {segment}, from byte {} on, are not what was \
-                 written; the disk may be failing (chartd journal verify {} tells more)",
-                records.start,
-                records.end,
-                missing.offset,
-                folder.display()
-            ),
+            Why::Torn { .. } => tracing::info!("{}; they are cut off", describe(missing)),
+            Why::Corrupt => tracing::error!("{}; the disk may be failing", describe(missing)),
         }
     }
-    tracing::info!("the journal in {} has {} records", folder.display(), recovered.records);
+    let next = recovered.position.next;
+    tracing::info!("the journal in {} goes on with record {next}", folder.display());
 }
 
 /// The thread's name, as `top` shows it.

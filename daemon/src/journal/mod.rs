@@ -4,16 +4,25 @@
 //! - `thread` drives the writer over a ring of its own (`disk`); a cold worker prepares segments, packs those that are
 //!   closed and removes old ones (`files`).
 //! - `voice` says in words how it goes, to the log, to readers and to systemd.
+//! - `start` says what the feeds of a configuration are; `player` gives records to engines, as they were given to the
+//!   one that was there.
 //! - `rebuild` makes an engine from what a run before has recorded.
 
 mod disk;
 mod files;
+pub mod input;
 mod keeping;
+mod player;
+mod rebuild;
+mod start;
 mod thread;
 mod voice;
 
 pub(crate) use keeping::{Journal, Opened};
-pub(crate) use voice::Voice;
+pub use player::{Played, Player, Tally, Wanted};
+pub(crate) use rebuild::{Progress, describe, rebuild};
+pub use start::{Start, StartFeed, StartInstrument};
+pub(crate) use voice::{Saying, Seen, Voice};
 
 use crate::uring::{Bell, Ring};
 use journal::{Header, Kind, Stamp, Tap};
@@ -45,7 +54,8 @@ impl Recorder {
         Self { first, ..self }
     }
 
-    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece.
+    /// Records what was received at `receive_ns` (CLOCK_MONOTONIC): `len` bytes that `write` puts, piece by piece. False
+    /// if it found no room.
     pub(crate) fn record(
         &mut self,
         kind: Kind,
@@ -54,14 +64,14 @@ impl Recorder {
         receive_ns: u64,
         len: usize,
         write: impl FnOnce(&mut dyn FnMut(&[u8])),
-    ) {
+    ) -> bool {
         if self.stamp.mono_ns != receive_ns {
             let age_ns = crate::now_ns().saturating_sub(receive_ns);
             self.stamp = Stamp { real_ns: real_ns().saturating_sub(age_ns), mono_ns: receive_ns };
         }
         let (feed, line, stamp) = (feed as u16, line as u8, self.stamp);
-        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write);
         self.has_news = true;
+        self.tap.push(Header { kind, flags: 0, line, feed, generation: 0, stamp }, len, write)
     }
 
     /// Which configuration all further records are of.

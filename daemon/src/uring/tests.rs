@@ -140,7 +140,11 @@ fn a_ring_that_writes_files_does_nothing_else() {
     }
     let mut ring = Ring::new(&RingPlan::journal(4, 4096, false)).unwrap();
     assert_eq!(ring.features().lacking(), Vec::<String>::new());
-    assert!(ring.features().to_string().contains("4 blocks of 4 KiB in 4 KiB pages, registered"), "{}", ring.features());
+    assert!(
+        ring.features().to_string().contains("4 blocks of 4 KiB in 4 KiB pages, registered"),
+        "{}",
+        ring.features()
+    );
     let (socket, _other) = UnixStream::pair().unwrap();
     let mut byte = [0u8];
     let entry = opcode::Recv::new(types::Fd(socket.as_raw_fd()), byte.as_mut_ptr(), 1).build();

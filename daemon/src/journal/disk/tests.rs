@@ -170,7 +170,11 @@ fn child_whose_flushes_fail() {
     assert_eq!((done[&OpId(0)], done[&OpId(1)]), (Ok(4096), Err(libc::EIO)));
     disk.mode.through = Err(io::ErrorKind::Unsupported.into());
     disk.begin(&write(0, 1, 0, 4096, 0, Flush::Through)).unwrap();
-    assert_eq!(outcomes(&mut disk, &[OpId(0)])[&OpId(0)], Err(libc::EIO), "a write that is not durable has failed");
+    assert_eq!(
+        outcomes(&mut disk, &[OpId(0)])[&OpId(0)],
+        Err(libc::EIO),
+        "a write that is not durable has failed"
+    );
 }
 
 /// The kernel itself says what it does where a write cannot be whole.
@@ -228,7 +232,10 @@ fn a_folder_that_takes_no_files_is_told() {
     match Disk::new(&plan, Path::new("/proc/journal"), wake, true) {
         Err(DiskError::Ring(RingError::Forbidden(_))) => eprintln!("skipped: no io_uring"),
         Err(error @ DiskError::Folder { .. }) => {
-            assert!(error.to_string().starts_with("the journal cannot be written to /proc/journal: "), "{error}");
+            assert!(
+                error.to_string().starts_with("the journal cannot be written to /proc/journal: "),
+                "{error}"
+            );
         }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it takes files"),
