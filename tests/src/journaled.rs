@@ -6,7 +6,7 @@ use crate::service::{PATIENCE, wait_until};
 use crate::venue::{Messages, Venue};
 use chart_client::Connection;
 use journal::reader::Why;
-use journal::{Folder, Item, Kind, Reader, Record, Span, recover};
+use journal::{Folder, Item, Kind, ReadError, Reader, Record, Span, recover};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -42,9 +42,14 @@ pub struct Marks {
 impl Daemon {
     /// Starts one. It may be far from ready.
     pub fn start(venues: &[Venue], journal: &Path, class: &str) -> Self {
+        Self::start_with(venues, journal, class, 2)
+    }
+
+    /// Starts one with segments of so many MiB.
+    pub fn start_with(venues: &[Venue], journal: &Path, class: &str, segment_mb: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let mut text = format!(
-            "socket = {:?}\n[journal]\nfolder = {journal:?}\ndurability = {class:?}\nsegment_mb = 2\n",
+            "socket = {:?}\n[journal]\nfolder = {journal:?}\ndurability = {class:?}\nsegment_mb = {segment_mb}\n",
             folder.path().join("s")
         );
         for Venue { address, symbol, .. } in venues {
@@ -141,18 +146,7 @@ impl Proof {
         let corrupt = recovered.missing.iter().find(|missing| missing.why == Why::Corrupt);
         assert_eq!(corrupt, None, "a cut corrupts nothing");
         let mut following = Following::of(venues);
-        let mut reader = Reader::new(&store, Span::ALL).expect("the journal can be read");
-        let mut hashes = Vec::new();
-        while let Some(item) = reader.next().expect("the journal can be read") {
-            match item {
-                Item::Record(record) => {
-                    assert_eq!(record.sequence, hashes.len() as u64, "sequences have no holes");
-                    following.follow(&record);
-                    hashes.push(hash(&record));
-                }
-                Item::Missing(missing) => panic!("recovered, and still missing: {missing:?}"),
-            }
-        }
+        let hashes = read_all(&store, &mut following);
         let records = hashes.len() as u64;
         assert_eq!(records, recovered.position.next);
         assert!(least <= records, "{} durable records are gone: {records} of {least}", least - records);
@@ -166,6 +160,26 @@ impl Proof {
         self.frames = following.frames;
         records
     }
+}
+
+/// A hash of each record of a journal that holds nothing but records. There may be none as yet.
+fn read_all(store: &Folder, following: &mut Following) -> Vec<u64> {
+    let mut hashes = Vec::new();
+    let mut reader = match Reader::new(store, Span::ALL) {
+        Err(ReadError::Nothing(_)) => return hashes,
+        reader => reader.expect("the journal can be read"),
+    };
+    while let Some(item) = reader.next().expect("the journal can be read") {
+        match item {
+            Item::Record(record) => {
+                assert_eq!(record.sequence, hashes.len() as u64, "sequences have no holes");
+                following.follow(&record);
+                hashes.push(hash(&record));
+            }
+            Item::Missing(missing) => panic!("recovered, and still missing: {missing:?}"),
+        }
+    }
+    hashes
 }
 
 fn hash(record: &Record<'_>) -> u64 {

@@ -50,3 +50,18 @@ fn kill(daemon: &mut Daemon, dice: &mut Dice) -> Option<Marks> {
     last.accepted = last.accepted.max(last.written);
     Some(last)
 }
+
+/// It may not have a file to write to yet.
+#[test]
+fn who_is_asked_to_end_at_once_still_writes_all_that_came() {
+    for class in CLASSES {
+        let venues = [Venue::open("BTCUSDT", 1)];
+        let folder = tempfile::tempdir().unwrap();
+        let mut daemon = Daemon::start_with(&venues, folder.path(), class, 128);
+        let Some(connection) = daemon.connect() else { return };
+        assert!(daemon.terminate().success(), "{}", daemon.log());
+        let end = marks(&connection);
+        assert!(daemon.log().contains("all of them durable"), "{end:?}: {}", daemon.log());
+        Proof::default().check(folder.path(), &venues, end.accepted, end.accepted);
+    }
+}
