@@ -42,7 +42,7 @@ pub struct Marks {
 impl Daemon {
     /// Starts one. It may be far from ready.
     pub fn start(venues: &[Venue], journal: &Path, class: &str) -> Self {
-        Self::start_with(venues, journal, class, 2)
+        Self::start_with(venues, journal, class, 1)
     }
 
     /// Starts one with segments of so many MiB.
