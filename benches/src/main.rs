@@ -11,6 +11,7 @@ mod encode;
 mod harness;
 mod hiccup;
 mod idle;
+mod journal_recover;
 mod journal_write;
 mod many_charts;
 mod peers;
@@ -80,6 +81,8 @@ enum Name {
     ManyCharts,
     /// The tick journal to disk, sustained, and how soon a frame is durable; beside raw writes, SQLite and an append
     JournalWrite,
+    /// Reading and proving a journal, beside a CRC32C of its files; and how long a start takes to find its end
+    JournalRecover,
     /// Whether latency and memory stay as they were, over minutes
     Soak,
     /// What hostile readers do to the writer's latency
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Name::Idle => idle::measure(cli.rounds),
         Name::ManyCharts => many_charts::measure(cli.rounds),
         Name::JournalWrite => journal_write::measure(cli.rounds, &cli.folder, cli.mib),
+        Name::JournalRecover => journal_recover::measure(cli.rounds, &cli.folder, cli.mib),
         Name::Soak => soak::measure(cli.minutes),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),

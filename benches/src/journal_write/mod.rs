@@ -4,7 +4,7 @@
 //! Rates count what records take, their headers of 32 bytes included, for all arms that take frames. All arms write into
 //! the same folder, one after the other.
 
-mod ours;
+pub(crate) mod ours;
 mod raw;
 mod rivals;
 

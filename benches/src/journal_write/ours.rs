@@ -3,7 +3,8 @@
 use super::FRAME_BYTES;
 use anyhow::{Context, ensure};
 use chartd::config::Config;
-use chartd::journal_bench::Run;
+use chartd::journal::bench::Run;
+use chartd::now_ns;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TOGETHER: u64 = 16;
 
 /// A journal in a new folder, with segments of so many MiB.
-fn start(folder: &Path, class: &str, segment_mib: u64) -> anyhow::Result<Run> {
+pub(crate) fn start(folder: &Path, class: &str, segment_mib: u64) -> anyhow::Result<Run> {
     if folder.exists() {
         std::fs::remove_dir_all(folder)?;
     }
@@ -37,8 +38,8 @@ fn push(run: &mut Run) -> anyhow::Result<()> {
         ensure!(started.elapsed() < PATIENCE, "the journal stands still");
         std::thread::sleep(Duration::from_micros(100));
     }
-    run.push(&[b'x'; FRAME_BYTES]);
-    run.settle()
+    run.push(&[b'x'; FRAME_BYTES], now_ns());
+    Ok(run.settle()?)
 }
 
 fn wait(run: &Run, until: u64, mark: impl Fn(&Run) -> u64) -> anyhow::Result<()> {
@@ -51,18 +52,20 @@ fn wait(run: &Run, until: u64, mark: impl Fn(&Run) -> u64) -> anyhow::Result<()>
 }
 
 /// How long so many frames take until the last one is durable; in class async until it is written.
-pub(super) fn write(folder: &Path, class: &str, frames: u64, segment_mib: u64) -> anyhow::Result<Duration> {
+pub(crate) fn write(folder: &Path, class: &str, frames: u64, segment_mib: u64) -> anyhow::Result<Duration> {
     let mut run = start(folder, class, segment_mib)?;
     let started = Instant::now();
     let frame = [b'x'; FRAME_BYTES];
+    let mut receive_ns = now_ns();
     for number in 0..frames {
         if !run.has_room(FRAME_BYTES) {
             run.settle()?;
             wait_for_room(&run)?;
         }
-        run.push(&frame);
+        run.push(&frame, receive_ns);
         if number % TOGETHER == TOGETHER - 1 {
             run.settle()?;
+            receive_ns = now_ns();
         }
     }
     run.settle()?;

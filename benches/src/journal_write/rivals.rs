@@ -47,7 +47,7 @@ pub(super) fn sqlite(path: &Path, frames: u64, synchronous: &str) -> anyhow::Res
     for first in (0..frames).step_by(GROUP as usize) {
         let transaction = connection.transaction()?;
         {
-            let mut insert = transaction.prepare_cached("INSERT INTO frame VALUES (?, ?, ?, ?, ?)")?;
+            let mut insert = transaction.prepare("INSERT INTO frame VALUES (?, ?, ?, ?, ?)")?;
             for number in first..(first + GROUP).min(frames) {
                 insert.execute((number, number, number, 0, &frame[..]))?;
             }
