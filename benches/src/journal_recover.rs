@@ -60,7 +60,10 @@ pub(crate) fn measure(rounds: usize, folder: &Path, mib: u64) -> anyhow::Result<
     Ok(Report {
         name: "journal-recover",
         notes: vec![
-            format!("{frames} frames of 256 bytes in {} segments, {bytes} bytes, not packed; one thread", files.len()),
+            format!(
+                "{frames} frames of 256 bytes in {} segments, {bytes} bytes, not packed; one thread",
+                files.len()
+            ),
             format!("CRC32C alone: reads of {} KiB", READ_BYTES >> 10),
             "recover: at a start, in the page cache; torn: the last block is broken".into(),
         ],

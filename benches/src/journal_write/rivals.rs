@@ -49,6 +49,7 @@ pub(super) fn sqlite(path: &Path, frames: u64, synchronous: &str) -> anyhow::Res
         {
             let mut insert = transaction.prepare("INSERT INTO frame VALUES (?, ?, ?, ?, ?)")?;
             for number in first..(first + GROUP).min(frames) {
+                let number = number as i64;
                 insert.execute((number, number, number, 0, &frame[..]))?;
             }
         }
