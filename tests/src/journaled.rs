@@ -6,7 +6,7 @@ use crate::service::{PATIENCE, wait_until};
 use crate::venue::{Messages, Venue};
 use chart_client::Connection;
 use journal::reader::Why;
-use journal::{Folder, Item, Kind, ReadError, Reader, Record, Span, recover};
+use journal::{Folder, Item, Kind, Missing, ReadError, Reader, Record, Span, recover};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The classes of durability, as a configuration names them.
@@ -81,7 +81,7 @@ impl Daemon {
             }
             let ended = self.child.try_wait().expect("it can be waited for");
             assert!(ended.is_none() && Instant::now() < end, "it does not serve ({ended:?}): {}", self.log());
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -130,6 +130,8 @@ pub fn marks(connection: &Connection) -> Marks {
 /// What one run after another has proven of a journal.
 #[derive(Debug, Default)]
 pub struct Proof {
+    /// Whether what a killed process had begun to write may still arrive, so that a tail can grow after it was cut.
+    pub arrives_late: bool,
     /// A hash of each record that must stay what it is.
     kept: Vec<u64>,
     /// Frames that were found the last time.
@@ -142,13 +144,26 @@ impl Proof {
     /// on, and `most` is the highest number of records that there may be. Returns how many there are.
     pub fn check(&mut self, folder: &Path, venues: &[Venue], least: u64, most: u64) -> u64 {
         let store = Folder::new(folder);
-        let recovered = recover(&store).expect("the journal can be recovered");
-        let corrupt = recovered.missing.iter().find(|missing| missing.why == Why::Corrupt);
-        assert_eq!(corrupt, None, "a cut corrupts nothing");
-        let mut following = Following::of(venues);
-        let hashes = read_all(&store, &mut following);
+        let end = Instant::now() + Duration::from_secs(if self.arrives_late { 2 } else { 0 });
+        let (hashes, frames) = loop {
+            let recovered = recover(&store).expect("the journal can be recovered");
+            let corrupt = recovered.missing.iter().find(|missing| missing.why == Why::Corrupt);
+            assert_eq!(corrupt, None, "a cut corrupts nothing");
+            let mut following = Following::of(venues);
+            match read_all(&store, &mut following) {
+                Ok(hashes) if hashes.len() as u64 == recovered.position.next => {
+                    break (hashes, following.frames);
+                }
+                other => assert!(
+                    Instant::now() < end,
+                    "recovered as {recovered:?}, and read as {:?}",
+                    other.map(|hashes| hashes.len())
+                ),
+            }
+            println!("what was on its way has arrived");
+            std::thread::sleep(Duration::from_millis(20));
+        };
         let records = hashes.len() as u64;
-        assert_eq!(records, recovered.position.next);
         assert!(least <= records, "{} durable records are gone: {records} of {least}", least - records);
         assert!(records <= most, "{records} records, and only {most} were accepted");
         assert!(
@@ -157,16 +172,16 @@ impl Proof {
         );
         // Recovering has made all of it durable; what was cut is gone for good.
         self.kept = hashes;
-        self.frames = following.frames;
+        self.frames = frames;
         records
     }
 }
 
-/// A hash of each record of a journal that holds nothing but records. There may be none as yet.
-fn read_all(store: &Folder, following: &mut Following) -> Vec<u64> {
+/// A hash of each record of a journal, or what is missing of it. There may be none as yet.
+fn read_all(store: &Folder, following: &mut Following) -> Result<Vec<u64>, Missing> {
     let mut hashes = Vec::new();
     let mut reader = match Reader::new(store, Span::ALL) {
-        Err(ReadError::Nothing(_)) => return hashes,
+        Err(ReadError::Nothing(_)) => return Ok(hashes),
         reader => reader.expect("the journal can be read"),
     };
     while let Some(item) = reader.next().expect("the journal can be read") {
@@ -176,10 +191,10 @@ fn read_all(store: &Folder, following: &mut Following) -> Vec<u64> {
                 following.follow(&record);
                 hashes.push(hash(&record));
             }
-            Item::Missing(missing) => panic!("recovered, and still missing: {missing:?}"),
+            Item::Missing(missing) => return Err(missing),
         }
     }
-    hashes
+    Ok(hashes)
 }
 
 fn hash(record: &Record<'_>) -> u64 {
