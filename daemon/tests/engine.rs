@@ -64,7 +64,7 @@ impl Bench {
 
     fn fetched(&mut self, from: u64, to: u64, trades: &[Trade], is_final: bool) {
         let missing = Missing { from, to, span_ms: 0..1 };
-        self.engine.trades(0, BTC, &missing, trades, is_final);
+        self.engine.trades(0, BTC, &missing, trades, is_final, self.now_ns);
     }
 
     fn take(&mut self, payload: &str) -> Verdict {
@@ -160,7 +160,7 @@ fn fetched(id: u64, after_ms: i64) -> Trade {
 /// A bench whose connection is there, with one trade.
 fn connected() -> Bench {
     let mut bench = Bench::new(Timeframe::S1);
-    bench.engine.connected(0, 0);
+    bench.engine.connected(0, 0, bench.now_ns);
     bench.alive(-1_000);
     bench.trade(7, 100);
     bench
@@ -246,7 +246,7 @@ fn the_venues_word_shows_trades_that_did_not_come() {
 fn the_venues_word_ends_a_doubt() {
     let mut bench = connected();
     bench.engine.disconnected(0, 0);
-    bench.engine.connected(0, 0);
+    bench.engine.connected(0, 0, bench.now_ns);
     bench.alive(9_000);
     assert_eq!(bench.states(Timeframe::S1).len(), 1);
     bench.take(&kline(7));
@@ -291,7 +291,7 @@ fn no_stream_is_blamed_for_a_dead_connection() {
 #[test]
 fn one_of_two_connections_may_break() {
     let mut bench = connected();
-    bench.engine.connected(0, 1);
+    bench.engine.connected(0, 1, bench.now_ns);
     let trade = |id: u64| {
         let time_ms = BASE_MS + 100 * id as i64;
         format!(
@@ -340,7 +340,7 @@ fn a_book_is_asked_for_until_it_is_in_step() {
         asks: (0..100).map(|i| level(1_001 + i)).collect(),
         limit: None,
     };
-    bench.engine.book(0, BTC, &snapshot(5));
+    bench.engine.book(0, BTC, &snapshot(5), bench.now_ns);
     assert_eq!(bench.status.counter(Counter::BookSnapshots), 1);
     change(&mut bench, 7, 8);
     assert_eq!(wanted(bench.pass(4)), 0);
@@ -360,7 +360,7 @@ fn the_largest_numbers_do_no_harm() {
             r#"{{"e":"depthUpdate","E":{BASE_MS},"s":"BTCUSDT","U":{first},"u":{last},"b":[["9","1"]],"a":[]}}"#
         ));
         let snapshot = market::protocol::Snapshot { last_id: last, ..Default::default() };
-        bench.engine.book(0, BTC, &snapshot);
+        bench.engine.book(0, BTC, &snapshot, bench.now_ns);
         bench.take(&kline(last));
         bench.take(&format!(r#"{{"u":{last},"s":"BTCUSDT","b":"1","B":"1","a":"2","A":"1"}}"#));
         bench.pass(3);
@@ -370,7 +370,7 @@ fn the_largest_numbers_do_no_harm() {
 
     let numbered = |number: u64| format!(r#"{{"channel":"heartbeats","sequence_num":{number},"events":[]}}"#);
     let mut bench = Bench::of(Venue::CoinbaseAdvanced, Timeframe::S1);
-    bench.engine.connected(0, 0);
+    bench.engine.connected(0, 0, bench.now_ns);
     for number in [0, most, most, 3, 0, most] {
         bench.take(&numbered(number));
     }

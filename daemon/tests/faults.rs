@@ -5,12 +5,19 @@
 //! test's own. In the end every bar that is called traded or quiet is the venue's, to the last digit, and every bar that
 //! is called a gap lies where a fault was made to happen.
 //!
+//! All that the engines take in is recorded as the daemon does, and played again: the same journal gives the same candles,
+//! books, and all that is counted of them.
+//!
 //! `CHARTD_SEEDS` says how many seeds are lived through (12 without it), beginning with `CHARTD_FIRST_SEED`.
 
-use chartd::engine::{Engine, EnginePlan, FeedPlan, Want};
+#[path = "common/tape.rs"]
+mod tape;
+
+use chartd::engine::{Engine, EnginePlan, FeedPlan, Input, Want};
 use chartd::sim::{Delivery, Fault, Faults, SimConfig, SymbolSpec, TrueBar, Virtual, What};
+use journal::Kind;
 use market::protocol::{Missing, Protocol, Subscription};
-use market::{Candle, CandleState, Instrument, InstrumentId, Timeframe, Venue};
+use market::{Candle, CandleState, Instrument, InstrumentId, Timeframe, Trade, Venue};
 use shm::market::{MarketReader, StreamKind, StreamState};
 use shm::prefix::Identity;
 use shm::status::{Counter, StatusReader, StatusWriter};
@@ -18,6 +25,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tape::{Taped, known, play};
 
 /// Where the market begins: a whole minute.
 const START_MS: i64 = 1_700_000_040_000;
@@ -64,7 +72,7 @@ struct Run {
     path: &'static str,
     symbols: Vec<String>,
     instruments: Vec<Instrument>,
-    engine: Engine,
+    engine: Taped,
     status: StatusReader,
     /// The connection of each line, or when the line is connected again.
     lines: Vec<Result<u64, i64>>,
@@ -101,6 +109,7 @@ impl Run {
             identity: Identity::default(),
         };
         let engine = Engine::new(&plan, status, now_ns).unwrap();
+        let engine = Taped::new(engine, &tape::start("run", 1, &[&instruments]), now_ns());
         let now_ms = venue_there.now_ms();
         Self {
             venue: venue_there,
@@ -126,7 +135,7 @@ impl Run {
             NOW_NS.set(now_ms as u64 * 1_000_000);
             self.connect(now_ms);
             if now_ms % 100 == 0 {
-                self.engine.tick(now_ns());
+                self.engine.take(&Input::Tick, now_ns());
             }
             while let Some(want) = self.engine.next_want() {
                 self.fulfil(want, now_ms);
@@ -139,9 +148,11 @@ impl Run {
         let Some(line) = self.lines.iter().position(|line| *line == Ok(delivery.conn)) else { return };
         NOW_NS.set(delivery.time_ms as u64 * 1_000_000);
         match delivery.what {
-            What::Text(text) => _ = self.engine.frame(0, line, text.as_bytes(), now_ns()),
+            What::Text(text) => {
+                self.engine.take(&Input::Frame { feed: 0, line, frame: text.as_bytes() }, now_ns());
+            }
             What::Closed => {
-                self.engine.disconnected(0, line);
+                self.engine.take(&Input::Disconnected { feed: 0, line }, now_ns());
                 self.lines[line] = Err(delivery.time_ms + 700);
             }
         }
@@ -162,7 +173,7 @@ impl Run {
                 self.venue.send(conn, &message);
             }
             self.lines[line] = Ok(conn);
-            self.engine.connected(0, line);
+            self.engine.take(&Input::Connected { feed: 0, line }, now_ns());
         }
     }
 
@@ -204,7 +215,7 @@ impl Run {
             let (status, body) = self.venue.get(&request);
             if status == 200 {
                 let book = self.protocol.read_snapshot(body.as_bytes(), &self.instruments[place]).unwrap();
-                self.engine.book(0, instrument, &book);
+                self.engine.take(&Input::Book { feed: 0, instrument, snapshot: &book }, now_ns());
             }
         }
         if self.errands.front().is_none_or(|errand| errand.due_ms > now_ms) {
@@ -213,7 +224,7 @@ impl Run {
         let Some(mut errand) = self.errands.pop_front() else { return };
         let place = usize::from(errand.instrument.0);
         let Some(request) = self.protocol.trades(&self.symbols[place], &errand.missing) else {
-            return self.engine.trades(0, errand.instrument, &errand.missing, &[], true);
+            return self.fetched(errand.instrument, &errand.missing, &[], true);
         };
         let (status, body) = self.venue.get(&request);
         let trades = match status {
@@ -224,11 +235,27 @@ impl Run {
         let brings = |id: u64| trades.iter().any(|trade| trade.first_id == id);
         let is_whole = (errand.missing.from..=errand.missing.to).all(brings);
         let is_final = is_whole || errand.tries == 8;
-        self.engine.trades(0, errand.instrument, &errand.missing, &trades, is_final);
+        self.fetched(errand.instrument, &errand.missing, &trades, is_final);
         if !is_final {
             errand.due_ms = now_ms + 500;
             self.errands.push_back(errand);
         }
+    }
+
+    fn fetched(&mut self, instrument: InstrumentId, missing: &Missing, trades: &[Trade], is_final: bool) {
+        let input = Input::Trades { feed: 0, instrument, missing, trades, is_final };
+        self.engine.take(&input, now_ns());
+    }
+
+    /// Whether what was recorded gives all that is known, and all that was wanted, once more.
+    fn comes_back(&self) -> bool {
+        let (again, wants) = play(&self.engine.records, &TIMEFRAMES);
+        let known_of = |engine: &Engine| {
+            let of = |(place, instrument)| known(engine, place, instrument, &TIMEFRAMES);
+            self.instruments.iter().enumerate().map(of).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (known_of(&self.engine.engine), known_of(&again));
+        ours == theirs && wants == self.engine.wants
     }
 
     /// Holds every settled bar against the truth. Returns how many bars are proven and equal, and how many are gaps.
@@ -236,7 +263,7 @@ impl Run {
         let (mut equal, mut gaps) = (0, 0);
         for (symbol, truth) in self.symbols.iter().zip(self.venue.truth()) {
             for (timeframe, theirs) in TIMEFRAMES.into_iter().zip([&truth.seconds, &truth.minutes]) {
-                let series = self.engine.series(venue, symbol, timeframe).unwrap();
+                let series = self.engine.engine.series(venue, symbol, timeframe).unwrap();
                 for ours in series.bars() {
                     let end_ms = timeframe.end_ms(ours.open_ms);
                     if end_ms > self.venue.now_ms() - UNSETTLED_MS {
@@ -284,7 +311,7 @@ impl Run {
     }
 
     fn stream(&self, place: usize, kind: StreamKind) -> StreamState {
-        MarketReader::open(self.engine.market().reader_fd().unwrap()).unwrap().stream(place, kind)
+        MarketReader::open(self.engine.engine.market().reader_fd().unwrap()).unwrap().stream(place, kind)
     }
 }
 
@@ -319,6 +346,7 @@ fn every_bar_is_true(venue: Venue, lines: usize, faults: Faults, fewest_gaps: us
         let run = run(venue, lines, faults.clone(), seed);
         let (equal_here, gaps_here) = run.check(venue, seed);
         assert!(equal_here > 0, "seed {seed} proved nothing");
+        assert!(run.comes_back() && run.comes_back(), "seed {seed}: the journal gives something else");
         equal += equal_here;
         gaps += gaps_here;
         injected += run.venue.injected().len();
@@ -382,5 +410,22 @@ fn a_faultless_venue_is_proven_whole() {
         }
         println!("{venue}: book {:?}", run.stream(0, StreamKind::Book));
         println!("{venue}: quotes {:?}", run.stream(0, StreamKind::Quotes));
+    }
+}
+
+/// Each kind of input counts: where one is not recorded, something else comes back.
+#[test]
+fn nothing_that_is_recorded_is_idle() {
+    let is_missed = |kind: Kind| {
+        (1..=6).any(|seed| {
+            let faults = Faults::all();
+            let mut run = Run::new(Venue::Binance, 1, faults, seed);
+            run.engine.forgets = Some(kind);
+            run.live(START_MS + LIFE_MS);
+            !run.comes_back()
+        })
+    };
+    for kind in [Kind::Frame, Kind::Connected, Kind::Disconnected, Kind::Book, Kind::Trades, Kind::Tick] {
+        assert!(is_missed(kind), "{kind:?}");
     }
 }

@@ -532,3 +532,54 @@ fn check_says_how_a_feed_comes() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("by MoldUDP64 on 239.1.1.1:9001"), "{said}");
 }
+
+/// What a daemon took in of ITCH comes back from its journal: sessions, messages and the day.
+#[test]
+fn a_journal_of_it_gives_the_same_candles() {
+    let mut config = sim_config(Faults::none());
+    let soup = free_port();
+    config.soup = Some(soup);
+    let sim = Sim::start(config).unwrap();
+    let journal = TempDir::new().unwrap();
+    let keeps = format!("[journal]\nfolder = {:?}\nsegment_mb = 8\n", journal.path());
+    let names = SYMBOLS.map(|(name, _)| name);
+    let feeds = feeds(&names, &format!("url = \"soup://{soup}\"")) + &keeps;
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().join("cache");
+    let Some(daemon) = Daemon::start_in(&feeds, folder, &cache, &[]) else { return };
+    assert!(tally(&daemon, &sim).equal > 0);
+    let live = names.map(|name| candles(&daemon, name).bars);
+    drop(daemon);
+
+    let csv = journal.path().join("candles.csv");
+    let replay = |more: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_chartd"))
+            .args(["replay".as_ref(), journal.path().as_os_str(), "--candles".as_ref(), csv.as_os_str()])
+            .args(["--timeframes", "1s"])
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(&csv).unwrap()
+    };
+    let text = replay(&[]);
+    for (name, live) in names.iter().zip(&live) {
+        let chart = format!("itch:{name}/1s,");
+        let lines: Vec<Vec<&str>> =
+            text.lines().filter_map(|line| line.strip_prefix(&*chart)).map(|line| line.split(',').collect()).collect();
+        assert!(lines.len() >= live.len());
+        // The newest went on after it was looked at.
+        for (line, bar) in lines.iter().zip(&live[..live.len() - 1]) {
+            let seen = [line[0], line[6], line[7]].map(str::to_owned);
+            assert_eq!(seen, [bar.open_ms.to_string(), bar.trades.to_string(), bar.state.name().into()]);
+        }
+    }
+    // From the middle of the session the day is known all the same.
+    let now = jiff::Timestamp::now().as_nanosecond() as u64;
+    let part = replay(&["--from", &(now - 6_000_000_000).to_string()]);
+    let opens = |text: &str| -> std::collections::BTreeSet<String> {
+        text.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().to_owned()).collect()
+    };
+    let (all, part) = (opens(&text), opens(&part));
+    assert!(!part.is_empty() && part.is_subset(&all), "{part:?}");
+}

@@ -109,6 +109,8 @@ pub struct Reader<'s> {
     expected: u64,
     /// CRC of the last block. None where it is not known.
     chain: Option<u32>,
+    /// The same of the last block that counts, where the chain was followed through some that do not.
+    spare_chain: Option<u32>,
     /// The highest sequence that a block has said to be durable.
     durable: u64,
     block: Option<InBlock>,
@@ -130,6 +132,10 @@ pub(crate) struct Tail {
     pub(crate) end: Option<(usize, u64)>,
     /// Its CRC.
     pub(crate) crc: u32,
+    /// What it and those before it have said to be durable.
+    pub(crate) durable: u64,
+    /// Whether what is behind it was durable.
+    pub(crate) is_damaged: bool,
 }
 
 /// What was read.
@@ -165,6 +171,7 @@ impl<'s> Reader<'s> {
             next: None,
             expected: 0,
             chain: None,
+            spare_chain: None,
             durable: 0,
             block: None,
             joined: Joined::default(),

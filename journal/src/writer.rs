@@ -137,7 +137,8 @@ pub struct Condition {
     pub last_errno: Option<Errno>,
     /// Segments that were poisoned.
     pub poisoned: u64,
-    /// In class async: records that were written, not flushed, and may be lost to a flush that failed.
+    /// In class async: at most so many records were written, not flushed, and may be lost, since their segment was
+    /// poisoned.
     pub unsure: u64,
 }
 
@@ -182,8 +183,13 @@ pub struct Writer {
     settled_crc: u32,
     /// How many records are settled.
     settled: u64,
+    /// Whether one more goes on in a block that is not.
+    is_settled_open: bool,
     written: u64,
     durable: u64,
+    /// What blocks say is durable. In class async it passes over what is unsure, since nothing makes that durable any
+    /// more: a reader is not to take a hole there for the end, and cut all that is behind it.
+    told_durable: u64,
     condition: Condition,
     poisoned_ns: u64,
     /// Poisoned segments in close succession.
@@ -232,8 +238,10 @@ impl Writer {
             last_crc: position.previous_crc,
             settled_crc: position.previous_crc,
             settled: position.next,
+            is_settled_open: false,
             written: position.next,
             durable: position.next,
+            told_durable: position.next,
             condition: Condition::default(),
             poisoned_ns: 0,
             strikes: 0,
@@ -272,6 +280,7 @@ impl Writer {
     pub fn finish(&mut self) {
         if self.ending == Ending::No {
             self.ending = if self.next > self.begin { Ending::Asked } else { Ending::Placed };
+            self.strikes = 0;
         }
     }
 
@@ -293,8 +302,8 @@ impl Writer {
         self.written
     }
 
-    /// How many records are durable: all of a lower sequence. In class async, but for those that
-    /// [`Condition::unsure`] counts, once a later segment is.
+    /// How many records are durable: all of a lower sequence. In class async it stands still once
+    /// [`Condition::unsure`] has counted some.
     pub fn durable(&self) -> u64 {
         self.durable
     }

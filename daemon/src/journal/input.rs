@@ -51,6 +51,9 @@ const TRADE_BYTES: usize = 41;
 /// The latest time of a trade: no venue's reader lets a later one through.
 const MAX_TIME_MS: i64 = 4_102_444_799_999;
 
+/// The product of price and quantity is below this.
+const MAX_TRADE_VALUE: i128 = 1 << 96;
+
 /// A record that is no input, though its kind says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadInput {
@@ -236,9 +239,7 @@ fn read_trades<'a>(feed: usize, payload: &[u8], scratch: &'a mut Scratch) -> Res
             qty: i64_at(bytes, 32),
             taker: if bytes[40] == 1 { Side::Sell } else { Side::Buy },
         };
-        let is_counted = trade.first_id <= trade.last_id && trade.last_id - trade.first_id < u64::MAX;
-        let can_be = (0..=MAX_TIME_MS).contains(&trade.time_ms) && trade.price >= 0 && trade.qty >= 0;
-        if !is_counted || !can_be {
+        if !can_be(&trade) {
             return Err(BadInput::Value("a trade whose numbers, time, price or quantity make no sense"));
         }
         scratch.trades.push(trade);
@@ -255,6 +256,16 @@ fn read_trades<'a>(feed: usize, payload: &[u8], scratch: &'a mut Scratch) -> Res
         trades: &scratch.trades,
         is_final: head[2] == 1,
     })
+}
+
+/// What the readers of all venues demand of a trade, too.
+fn can_be(trade: &Trade) -> bool {
+    trade.first_id <= trade.last_id
+        && trade.last_id < u64::MAX
+        && (0..=MAX_TIME_MS).contains(&trade.time_ms)
+        && trade.price > 0
+        && trade.qty > 0
+        && i128::from(trade.price) * i128::from(trade.qty) < MAX_TRADE_VALUE
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

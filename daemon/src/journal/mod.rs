@@ -21,9 +21,9 @@ mod thread;
 mod voice;
 
 pub(crate) use keeping::{Journal, Opened};
-pub use player::{Played, Player, Tally, Wanted};
+pub use player::{Played, Player, Tally, Unreadable, Wanted};
 pub(crate) use rebuild::{Progress, describe, rebuild};
-pub use start::{Start, StartFeed, StartInstrument};
+pub use start::{BadStart, Start, StartFeed, StartInstrument};
 pub(crate) use voice::{Saying, Seen, Voice};
 
 use crate::uring::{Bell, Ring};

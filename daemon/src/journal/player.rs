@@ -7,7 +7,7 @@
 
 use super::input::{self, BadInput, Scratch};
 use super::start::{BadStart, Start};
-use crate::engine::{Engine, EnginePlan, FeedPlan, Input, MAX_LINES, Shift, Verdict};
+use crate::engine::{Engine, EnginePlan, FeedPlan, Input, MAX_LINES, Shift, Verdict, Want};
 use journal::queue::Lost;
 use journal::reader::Why;
 use journal::record::REPEATED;
@@ -135,6 +135,11 @@ impl<'w> Player<'w> {
     /// The engine, if anything has come yet.
     pub fn engine(&self) -> Option<&Engine> {
         self.engine.as_ref()
+    }
+
+    /// What the engine wants next. Nobody need fulfil it: what was fetched then is in the journal.
+    pub fn next_want(&mut self) -> Option<Want> {
+        self.engine.as_mut()?.next_want()
     }
 
     /// What was found so far.

@@ -4,6 +4,9 @@ use shm::status::{Counter, Journal, JournalState, StatusWriter};
 
 /// After so many looks at which all was well, it is well again.
 const CALM: u32 = 4;
+/// After so many looks at which it lagged, or had nowhere to write, that is said. A segment that is being prepared, or
+/// a burst, is no matter; where preparing has failed, or records are lost, it is said at once.
+const PATIENCE: u32 = 4;
 
 /// What was said.
 #[derive(Debug, Default)]
@@ -12,6 +15,10 @@ pub(crate) struct Voice {
     line: Option<&'static str>,
     /// How often all was well since it was not.
     calm: u32,
+    /// How often it was not, since it was.
+    bad: u32,
+    /// Whether it was said that no segment can be prepared. It is tried again and again.
+    has_told_no_segment: bool,
     /// When it began, what had been lost before.
     lost_before: u64,
     failures: [u64; 3],
@@ -59,14 +66,19 @@ impl Voice {
     /// Takes in how it goes. Returns what is to be logged; each thing once, as long as it is the same.
     pub(crate) fn hear(&mut self, seen: &Seen) -> Vec<Saying> {
         let mut said = Vec::new();
+        let cannot_prepare = seen.failures[2] > self.failures[2];
         said.extend(self.failed(seen));
         let line = line_of(seen.state.state);
+        self.bad = if line.is_some() { self.bad.saturating_add(1) } else { 0 };
+        let is_urgent = cannot_prepare || seen.state.state == Journal::Losing as u64;
         match (self.line, line) {
             (None, None) => self.lost_before = seen.lost,
+            (None, Some(_)) if self.bad < PATIENCE && !is_urgent => {}
             (Some(_), None) => {
                 self.calm += 1;
                 if self.calm >= CALM {
                     self.line = None;
+                    self.has_told_no_segment = false;
                     let lost = seen.lost - self.lost_before;
                     self.lost_before = seen.lost;
                     said.push(Saying::Well(match lost {
@@ -89,9 +101,15 @@ impl Voice {
     }
 
     fn failed(&mut self, seen: &Seen) -> Option<Saying> {
-        let [writes, flushes, _] = seen.failures;
-        let [writes_before, flushes_before, _] = std::mem::replace(&mut self.failures, seen.failures);
+        let [writes, flushes, prepared] = seen.failures;
+        let [writes_before, flushes_before, prepared_before] =
+            std::mem::replace(&mut self.failures, seen.failures);
         let why = because(seen.state.errno);
+        if prepared > prepared_before && !std::mem::replace(&mut self.has_told_no_segment, true) {
+            return Some(Saying::Failed(format!(
+                "no segment of the journal can be prepared{why}: it is tried again once a second"
+            )));
+        }
         if flushes > flushes_before {
             return Some(Saying::Failed(format!(
                 "a flush of the journal failed{why}: its segment is closed, and what was not durable goes to the next"
@@ -137,6 +155,9 @@ mod tests {
         let mut voice = Voice::default();
         let mut hear = |state, lost| voice.hear(&seen(state, lost, [0; 3]));
         assert_eq!(hear(Journal::Well, 5), []);
+        let lags =
+            [hear(Journal::Stalled, 5), hear(Journal::Stalled, 5), hear(Journal::Spilling, 5)].concat();
+        assert_eq!(lags, [], "it may be over soon");
         let stalled = "the journal has nowhere to write, and gathers in memory (No space left on device)";
         assert_eq!(hear(Journal::Stalled, 5), [Saying::Worse(stalled.into())]);
         assert_eq!(hear(Journal::Stalled, 5), []);
@@ -153,8 +174,13 @@ mod tests {
     fn what_failed_is_said_though_all_is_well() {
         let mut voice = Voice::default();
         assert!(matches!(&voice.hear(&seen(Journal::Well, 0, [1, 0, 0]))[..], [Saying::Failed(_)]));
-        assert_eq!(voice.hear(&seen(Journal::Well, 0, [1, 0, 9])), []);
-        let said = voice.hear(&seen(Journal::Well, 0, [1, 2, 9]));
+        assert_eq!(voice.hear(&seen(Journal::Well, 0, [1, 0, 0])), []);
+        let mut other = Voice::default();
+        let said = other.hear(&seen(Journal::Stalled, 0, [0, 0, 1]));
+        assert!(matches!(&said[..], [Saying::Failed(_), Saying::Worse(_)]), "{said:?}");
+        assert_eq!(other.hear(&seen(Journal::Stalled, 0, [0, 0, 2])), [], "it is tried again and again");
+        assert!(other.line().is_some());
+        let said = voice.hear(&seen(Journal::Well, 0, [1, 2, 0]));
         assert!(matches!(&said[..], [Saying::Failed(text)] if text.contains("flush")), "{said:?}");
     }
 }

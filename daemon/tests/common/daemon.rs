@@ -27,6 +27,7 @@ pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
     pub(crate) connection: Connection,
+    has_crashed: bool,
 }
 
 /// Waits until `done`, and panics with what `what` tells if it never is.
@@ -76,7 +77,7 @@ impl Daemon {
         let started = Instant::now();
         loop {
             if let Ok(connection) = Connection::open(Some(&socket_in(&folder))) {
-                return Some(Self { child, folder, connection });
+                return Some(Self { child, folder, connection, has_crashed: false });
             }
             let said = fs::read_to_string(log_in(&folder)).unwrap();
             if child.try_wait().unwrap().is_some() {
@@ -148,6 +149,23 @@ impl Daemon {
         self.connection.chart(&format!("binance:{symbol}/1s")).unwrap().latest()
     }
 
+    /// Its log, which is there after its end.
+    #[allow(dead_code, reason = "not every test reads it then")]
+    pub(crate) fn keep_log(&self) -> tempfile::NamedTempFile {
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        fs::remove_file(kept.path()).unwrap();
+        fs::hard_link(log_in(&self.folder), kept.path()).unwrap();
+        kept
+    }
+
+    /// Ends it as a crash would.
+    #[allow(dead_code, reason = "not every test kills")]
+    pub(crate) fn crash(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.has_crashed = true;
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(log_in(&self.folder)).unwrap()
     }
@@ -161,6 +179,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.has_crashed {
+            return;
+        }
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
         let started = Instant::now();
         let ended = loop {

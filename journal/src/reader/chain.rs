@@ -64,7 +64,7 @@ impl Reader<'_> {
         if self.cursor.is_none() {
             return self.enter();
         }
-        if self.next.is_some_and(|next| next >= self.limit.below) {
+        if self.next.is_some_and(|next| next >= self.limit.below) || self.heir_follows()? {
             return self.leave();
         }
         match self.next_block()? {
@@ -74,7 +74,9 @@ impl Reader<'_> {
                 cursor.pass(&header);
                 self.tail.end = Some((self.place, cursor.offset));
                 self.tail.crc = header.crc;
+                self.tail.durable = self.tail.durable.max(header.durable);
                 self.counts.blocks += 1;
+                self.spare_chain = None;
                 self.follow(&header);
                 Ok(())
             }
@@ -115,7 +117,14 @@ impl Reader<'_> {
             self.pass_segment();
             return Ok(());
         }
+        if self.heir_follows()? {
+            self.pass_segment();
+            return Ok(());
+        }
         let next = *self.next.get_or_insert(head.first);
+        if self.spare_chain == Some(head.previous_crc) {
+            self.chain = self.spare_chain;
+        }
         let joins = self.chain.is_none_or(|crc| crc == head.previous_crc);
         if next >= self.limit.below {
             if joins {
@@ -151,24 +160,41 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Leaves a segment whose further records do not count. The chain may still go through some of its blocks, as
+    /// Whether the segment that counts from here on names the last block as the one before its first. A record that
+    /// has begun goes on there: what may be left of it here is of a segment that was poisoned.
+    fn heir_follows(&mut self) -> Result<bool, ReadError> {
+        let Some(place) = self.limit.by else { return Ok(false) };
+        let (chain, expected, next) = (self.chain, self.expected, self.next);
+        Ok(self.segments.head(place)?.is_some_and(|heir| {
+            chain == Some(heir.previous_crc) && (heir.first == expected || Some(heir.first) == next)
+        }))
+    }
+
+    /// Leaves a segment whose further blocks do not count, but that the chain may still go through some of them, as
     /// through the one that ended the run.
     fn leave(&mut self) -> Result<(), ReadError> {
         let heir = match self.limit.by {
             Some(place) => self.segments.head(place)?,
             None => None,
         };
-        let before = self.chain;
+        let is_in_record = self.next.is_some_and(|next| next < self.limit.below);
+        let (counted, expected) = (self.chain, self.expected);
         let aim = heir.map(|head| head.previous_crc);
         while self.chain != aim && self.pass_block()? {}
-        let reached = if self.chain == aim { aim } else { before };
+        let chain = self.chain;
+        if chain != aim {
+            // It goes on in a later segment, from here or from there.
+            self.spare_chain = self.spare_chain.or(counted);
+        }
         if self.segments.list[self.place].is_packed {
             while self.pass_block()? {}
         }
         self.tell_surplus()?;
-        self.chain = reached;
-        self.expected = self.next.unwrap_or(self.expected);
-        self.joined.drop();
+        self.chain = chain;
+        self.expected = if is_in_record { expected } else { self.next.unwrap_or(expected) };
+        if !is_in_record {
+            self.joined.drop();
+        }
         self.pass_segment();
         Ok(())
     }
@@ -222,13 +248,8 @@ impl Reader<'_> {
     /// No block goes on here: the segment is at its end, or something is missing.
     fn stop_here(&mut self) -> Result<(), ReadError> {
         let Some(cursor) = &self.cursor else { return Ok(()) };
-        let (offset, is_ended) = (cursor.offset, cursor.is_ended);
-        let after = self.segments.head(self.place + 1)?;
-        let is_joined = after.is_some_and(|head| {
-            let joins = self.chain == Some(head.previous_crc);
-            joins && (head.first == self.expected || Some(head.first) == self.next)
-        });
-        if !is_ended && !is_joined {
+        let offset = cursor.offset;
+        if !cursor.is_ended {
             return self.look_further(offset);
         }
         self.tell_surplus()?;
@@ -247,7 +268,7 @@ impl Reader<'_> {
             index,
             next: self.next,
             expected: self.expected,
-            chain: self.chain,
+            chains: [self.chain, self.spare_chain],
             durable: self.durable,
         };
         let found = search(&mut self.segments, &lost)?;
@@ -279,6 +300,7 @@ impl Reader<'_> {
         while self.place < resume.place {
             self.pass_segment();
         }
+        self.next.get_or_insert(until);
         self.limit = self.segments.limit(self.place)?;
         (self.expected, self.chain) = (header.first, Some(header.previous_crc));
         self.open(self.place, resume.offset, header.segment, header.index)
@@ -299,6 +321,7 @@ impl Reader<'_> {
         if found.is_proven {
             let ((segment, offset), until) = (found.bad.unwrap_or(here), next.max(found.durable));
             self.next = Some(until);
+            self.tail.is_damaged = true;
             self.tell(Missing { records: next..until, segment, offset, why: Why::Corrupt });
         } else if bytes > 0 {
             let (segment, offset) = here;

@@ -20,8 +20,8 @@ pub(crate) struct Lost {
     pub(crate) next: Option<u64>,
     /// The sequence with which the next block would begin.
     pub(crate) expected: u64,
-    /// CRC of the last block.
-    pub(crate) chain: Option<u32>,
+    /// CRC of the last block that counts, or of one behind it that does not.
+    pub(crate) chains: [Option<u32>; 2],
     /// The highest sequence that a block has said to be durable.
     pub(crate) durable: u64,
 }
@@ -87,8 +87,12 @@ impl Lost {
     }
 
     fn is_followed_by(&self, header: &BlockHeader) -> bool {
+        if self.next.is_none() && self.chains == [None; 2] {
+            // The very first block there can be: what is before it was poisoned, and holds nothing that counts.
+            return header.index == 0 && header.first == 0 && header.previous_crc == 0;
+        }
         let begins = header.first == self.expected || Some(header.first) == self.next;
-        header.index == 0 && self.next.is_some() && begins && self.chain == Some(header.previous_crc)
+        header.index == 0 && self.next.is_some() && begins && self.chains.contains(&Some(header.previous_crc))
     }
 }
 
@@ -135,8 +139,9 @@ fn search_segment(
         identity = Some(header.segment);
         found.durable = found.durable.max(header.durable);
         found.is_proven |= lost.is_below(found.durable);
-        if found.resume.is_none() && lost.admits(&header, limit) {
-            let follows = lost.is_followed_by(&header);
+        // One that follows counts up to where a later one follows it, even if both begin with the same sequence.
+        let follows = lost.is_followed_by(&header);
+        if found.resume.is_none() && (follows || lost.admits(&header, limit)) {
             found.resume = Some(Resume { place, offset, header, follows });
         }
         offset += header.block_bytes() as u64;

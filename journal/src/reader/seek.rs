@@ -128,6 +128,7 @@ impl Reader<'_> {
         self.cursor = None;
         self.limit = Limit { below: u64::MAX, by: None };
         (self.next, self.expected, self.chain) = (None, 0, None);
+        self.spare_chain = None;
         self.block = None;
         self.joined.drop();
         self.start.drop();

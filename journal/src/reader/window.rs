@@ -8,7 +8,8 @@ use crate::store::Source;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 
-/// How much is read at once.
+/// How much is read at once: more and more, as long as it goes on.
+const FIRST_CHUNK_BYTES: usize = 64 << 10;
 const CHUNK_BYTES: usize = 1 << 20;
 /// What is left of a block, and a chunk.
 const CAPACITY_BYTES: usize = MAX_BLOCK_BYTES + CHUNK_BYTES;
@@ -20,6 +21,7 @@ pub(crate) struct Window {
     bytes: Vec<u8>,
     base: u64,
     len: usize,
+    chunk: usize,
 }
 
 /// A block that was proven, and where its records are in the window.
@@ -27,7 +29,7 @@ pub(crate) type Proven = (BlockHeader, Range<usize>);
 
 impl Window {
     pub(crate) fn new(source: Box<dyn Source>) -> Self {
-        Self { source, bytes: vec![0; CAPACITY_BYTES], base: 0, len: 0 }
+        Self { source, bytes: vec![0; CAPACITY_BYTES], base: 0, len: 0, chunk: FIRST_CHUNK_BYTES }
     }
 
     /// How long the segment is, unpacked.
@@ -84,9 +86,11 @@ impl Window {
         if kept >= want || (kept > 0 && end >= self.source.len()) {
             return Ok((self.len - kept, kept));
         }
+        let goes_on = kept > 0 || offset == end && self.len > 0;
+        self.chunk = if goes_on { CHUNK_BYTES.min(self.chunk * 2) } else { FIRST_CHUNK_BYTES };
         self.bytes.copy_within(self.len - kept..self.len, 0);
         (self.base, self.len) = (offset, kept);
-        self.fill(CAPACITY_BYTES.min(kept + CHUNK_BYTES).max(want))?;
+        self.fill(CAPACITY_BYTES.min(kept + self.chunk).max(want))?;
         Ok((0, self.len))
     }
 

@@ -284,3 +284,20 @@ impl Source for Plain {
         self.len
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_completed_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
+        let full = folder.put(4, Form::Plain, |file| {
+            file.write_all(&ZEROS.0)?;
+            Err(io::Error::from(ErrorKind::StorageFull))
+        });
+        assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+}

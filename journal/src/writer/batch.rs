@@ -74,6 +74,7 @@ pub(super) struct Preamble {
     pub(super) sequence: u64,
     /// How much of that has been put, this block included.
     pub(super) put: usize,
+    pub(super) is_last: bool,
 }
 
 /// A segment of class async that is complete, but not flushed.
@@ -81,9 +82,9 @@ pub(super) struct Preamble {
 pub(super) struct Closing {
     pub(super) number: u64,
     pub(super) used_bytes: u64,
-    /// The records that are flushed with it.
-    pub(super) begin: u64,
+    /// How many records are settled with it, and how many may be lost if its flush fails.
     pub(super) end: u64,
+    pub(super) unsure: u64,
     pub(super) flush: Flushing,
 }
 

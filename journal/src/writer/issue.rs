@@ -129,8 +129,8 @@ impl Writer {
         let segment = self.current.take()?;
         let (number, used_bytes) = (segment.number, segment.used_bytes);
         if is_async {
-            let (begin, end) = (segment.begin, self.settled);
-            self.closing = Some(Closing { number, used_bytes, begin, end, flush: Flushing::Wanted });
+            let (end, unsure) = (self.settled, self.unsure_since(segment.begin));
+            self.closing = Some(Closing { number, used_bytes, end, unsure, flush: Flushing::Wanted });
             return self.close_flushed();
         }
         Some(Op::Close { segment: number, used_bytes, is_whole: true })
@@ -195,7 +195,7 @@ impl Writer {
 
     /// Gives a block its header and its place, behind all others.
     fn place(&mut self, target: Target, memory: &mut [u8]) -> Option<()> {
-        let (previous_crc, durable, block_bytes) = (self.last_crc, self.durable, self.plan.block_bytes);
+        let (previous_crc, durable, block_bytes) = (self.last_crc, self.told_durable, self.plan.block_bytes);
         let segment = self.current.as_mut()?;
         let (identity, number) = (segment.identity, segment.number);
         let (offset, index) = (segment.used_bytes, segment.blocks);

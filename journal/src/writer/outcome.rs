@@ -112,10 +112,15 @@ impl Writer {
     fn last_flush_ended(&mut self, outcome: Result<usize, Errno>) {
         let Some(closing) = &mut self.closing else { return };
         closing.flush = Flushing::Ended { is_whole: outcome.is_ok() };
+        self.told_durable = closing.end;
         match outcome {
-            Ok(_) => self.durable = closing.end,
+            Ok(_) => {
+                if self.condition.unsure == 0 {
+                    self.durable = closing.end;
+                }
+            }
             Err(errno) => {
-                self.condition.unsure += closing.end - closing.begin;
+                self.condition.unsure += closing.unsure;
                 self.condition.flush_failures += 1;
                 self.condition.poisoned += 1;
                 self.condition.last_errno = Some(errno);
@@ -135,12 +140,19 @@ impl Writer {
             self.free.push(batch.memory);
             self.settled = batch.whole_until();
             self.settled_crc = batch.crc;
+            self.is_settled_open = batch.is_open;
         }
         let written = self.batches.iter().take_while(|batch| batch.state >= State::Written).last();
         self.written = self.written.max(written.map_or(self.settled, |batch| batch.whole_until()));
         if self.plan.durability != Durability::Async {
-            self.durable = self.settled;
+            (self.durable, self.told_durable) = (self.settled, self.settled);
         }
+    }
+
+    /// How many records are not there without the segment that began with this one. One that goes on in the next
+    /// segment is among them.
+    pub(super) fn unsure_since(&self, begin: u64) -> u64 {
+        self.settled - begin + u64::from(self.is_settled_open)
     }
 
     /// Nothing more is done with the current segment, but to wait for what is on its way.
@@ -169,7 +181,8 @@ impl Writer {
         self.issued = 0;
         self.last_crc = self.settled_crc;
         if self.plan.durability == Durability::Async {
-            self.condition.unsure += self.settled - segment.begin;
+            self.condition.unsure += self.unsure_since(segment.begin);
+            self.told_durable = self.settled;
         }
         Some(Op::Close { segment: segment.number, used_bytes: segment.used_bytes, is_whole: false })
     }

@@ -47,14 +47,12 @@ impl Writer {
         self.plan.block_bytes - block::HEADER_BYTES - record::HEADER_BYTES
     }
 
-    /// The next block at the head of a segment, of which so much of this start record was put.
+    /// The next block at the head of a segment, of which so much of this start record was put. Where that is nothing,
+    /// there is one even if the record is empty.
     pub(super) fn preamble(&self, sequence: u64, put: usize, memory: &mut [u8]) -> Option<Preamble> {
         let first = self.batches.front()?.first;
         let start = self.starts.iter().find(|start| start.sequence == sequence)?;
         let left = &start.payload[put..];
-        if put > 0 && left.is_empty() {
-            return None;
-        }
         let bytes = left.len().min(self.part_bytes());
         let more = if bytes < left.len() { MORE } else { 0 };
         let header = Header { flags: REPEATED | more, ..start.header };
@@ -69,7 +67,7 @@ impl Writer {
         batch.payload_bytes = record::padded(bytes);
         batch.real_ns = header.stamp.real_ns;
         batch.state = State::Ready;
-        Some(Preamble { batch, sequence, put: put + bytes })
+        Some(Preamble { batch, sequence, put: put + bytes, is_last: more == 0 })
     }
 
     /// Once a block at the head is written, makes the next one, if there is more.
@@ -78,7 +76,8 @@ impl Writer {
         let Some(preamble) = segment.preamble.as_ref().filter(|it| it.batch.state >= State::Written) else {
             return;
         };
-        let next = self.preamble(preamble.sequence, preamble.put, memory);
+        let next =
+            if preamble.is_last { None } else { self.preamble(preamble.sequence, preamble.put, memory) };
         if let Some(segment) = &mut self.current {
             segment.preamble = next;
         }

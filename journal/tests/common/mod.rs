@@ -4,7 +4,7 @@
 
 use journal::block::{self, BlockHeader, CONTINUED, LAST};
 use journal::record::{self, Header, Kind, MORE, REPEATED, Stamp};
-use journal::{Item, Missing, Reader, Segment, Source, Span, Store};
+use journal::{Item, Missing, Reader, Segment, Source, Span, Store, Why};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -220,6 +220,16 @@ impl Build {
         self.expected.push((sequence, header(Kind::Book, real_ns, 0), all));
     }
 
+    /// The rest of a record, after so many bytes of it, in two parts.
+    pub(crate) fn rest(&mut self, of: &Got, from: usize) {
+        let middle = (from + of.2.len()) / 2 / 8 * 8;
+        self.flags |= CONTINUED;
+        self.put(Header { flags: MORE, ..of.1 }, &of.2[from..middle]);
+        self.seal();
+        self.flags |= CONTINUED;
+        self.put(of.1, &of.2[middle..]);
+    }
+
     /// Ends the block.
     pub(crate) fn seal(&mut self) {
         let header = BlockHeader {
@@ -267,6 +277,8 @@ impl Build {
         self.next = next;
         self.first = next;
         self.previous_crc = previous_crc;
+        self.payload.clear();
+        (self.count, self.flags, self.block_ns) = (0, 0, None);
         self.expected.retain(|(sequence, ..)| *sequence < next);
     }
 
@@ -321,6 +333,15 @@ pub(crate) fn read(store: &dyn Store, span: Span) -> (Vec<Got>, Vec<Missing>) {
     (records, missing)
 }
 
+/// Without all their bytes on the screen.
+pub(crate) fn assert_same(got: &[Got], expected: &[Got]) {
+    let sequences = |records: &[Got]| records.iter().map(|(sequence, ..)| *sequence).collect::<Vec<_>>();
+    assert_eq!(sequences(got), sequences(expected));
+    for (got, expected) in got.iter().zip(expected) {
+        assert!(got == expected, "record {} is not as it was written", got.0);
+    }
+}
+
 /// The records alone, without one that is repeated.
 pub(crate) fn own(records: &[Got]) -> Vec<Got> {
     records.iter().filter(|(_, header, _)| header.flags & REPEATED == 0).cloned().collect()
@@ -328,3 +349,50 @@ pub(crate) fn own(records: &[Got]) -> Vec<Got> {
 
 /// Length of a record's header, for those who reckon.
 pub(crate) const RECORD_BYTES: usize = record::HEADER_BYTES;
+
+/// What a reader gives, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    Record(Got),
+    Missing(Missing),
+}
+
+pub(crate) fn items(store: &dyn Store) -> Vec<Given> {
+    let mut items = Vec::new();
+    let mut reader = Reader::new(store, Span::ALL).unwrap();
+    while let Some(item) = reader.next().unwrap() {
+        items.push(match item {
+            Item::Record(record) => Given::Record((record.sequence, record.header, record.payload.to_vec())),
+            Item::Missing(missing) => Given::Missing(missing),
+        });
+    }
+    items
+}
+
+/// Each record is as it was written, in its order; each that does not come was told to be missing, in its place, or is
+/// behind the end that was told. Returns what was told.
+pub(crate) fn assert_honest(store: &dyn Store, expected: &[Got], what: &str) -> Vec<Missing> {
+    let (mut next, mut told) = (0, Vec::<Missing>::new());
+    for (place, item) in items(store).into_iter().enumerate() {
+        match item {
+            Given::Record(got) if got.1.flags & REPEATED != 0 => assert_eq!(place, told.len(), "{what}"),
+            Given::Record(got) => {
+                assert_eq!(got.0, next, "{what}: {told:?}");
+                assert!(expected.get(next as usize) == Some(&got), "{what}: record {next} is wrong");
+                next += 1;
+            }
+            Given::Missing(missing) => {
+                assert!(!told.iter().any(|told| told.why != Why::Corrupt), "{what}: {told:?}");
+                assert_eq!(missing.records.start, next, "{what}: {missing:?}");
+                if missing.why != Why::Corrupt {
+                    assert!(missing.records.is_empty(), "{what}");
+                }
+                next = missing.records.end;
+                told.push(missing);
+            }
+        }
+    }
+    let is_told = told.last().is_some_and(|last| last.records == (next..next));
+    assert!(next == expected.len() as u64 || is_told, "{what}: it ends at {next}: {told:?}");
+    told
+}
