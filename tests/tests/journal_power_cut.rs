@@ -36,6 +36,15 @@ fn run_and_cut(image: &Image, venues: &[Venue], class: &str, seed: u64) -> Optio
     let mut dice = Dice::new(seed);
     let disk = PowerCut::mount(image, seed)?;
     let mut daemon = Daemon::start(venues, disk.path(), class);
+    if dice.percent(40) {
+        // Killed without a cut: what it wrote is there, and not durable yet. The next one builds on it.
+        if dice.percent(50) {
+            daemon.connect()?;
+        }
+        std::thread::sleep(Duration::from_millis(dice.below(200)));
+        daemon.kill();
+        daemon = Daemon::start(venues, disk.path(), class);
+    }
     if dice.percent(20) {
         // While it mends, prepares, or has just begun.
         std::thread::sleep(Duration::from_millis(dice.below(250)));

@@ -3,7 +3,7 @@
 //! A file is what programs see of it, what was flushed, and every change between the two, in order. What holds:
 //!
 //! - What was flushed stays, to the byte. A flush covers the changes that had been answered when it began, and no
-//!   other: a write that is on its way may miss it.
+//!   other: a write that is on its way may miss it. They are durable when it ends, and not before.
 //! - Of what was not flushed each sector of 512 bytes stays or not, by itself. Of several versions of a sector any may
 //!   be the one that stays. No sector is torn, and none holds what nobody wrote there.
 //! - A new length stays or not, as a sector does. What it adds is zeros until it is written.
@@ -63,9 +63,18 @@ enum What {
 
 #[derive(Debug, Clone)]
 struct NameChange {
+    id: u64,
     file: u64,
     from: Option<OsString>,
     to: Option<OsString>,
+}
+
+/// A flush that has begun: what it covers.
+#[derive(Debug)]
+pub struct Flushing {
+    file: Option<u64>,
+    changes: Vec<u64>,
+    names_until: u64,
 }
 
 /// What was left after a cut: whole files by their names.
@@ -164,7 +173,7 @@ impl Disk {
         }
         self.last_file += 1;
         self.files.insert(self.last_file, File::default());
-        self.rename_logged(NameChange { file: self.last_file, from: None, to: Some(name.to_owned()) });
+        self.rename_logged(self.last_file, None, Some(name));
         Ok(self.last_file)
     }
 
@@ -175,7 +184,7 @@ impl Disk {
             return Err(libc::EEXIST);
         }
         if from != to {
-            self.rename_logged(NameChange { file, from: Some(from.to_owned()), to: Some(to.to_owned()) });
+            self.rename_logged(file, Some(from), Some(to));
         }
         Ok(())
     }
@@ -183,7 +192,7 @@ impl Disk {
     /// Takes a file's name away.
     pub fn unlink(&mut self, name: &OsStr) -> Result<(), Errno> {
         let file = self.find(name)?;
-        self.rename_logged(NameChange { file, from: Some(name.to_owned()), to: None });
+        self.rename_logged(file, Some(name), None);
         Ok(())
     }
 
@@ -237,23 +246,35 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes what was answered durable: fsync of a file, or fdatasync if `data_only`.
-    pub fn flush(&mut self, file: u64, data_only: bool) -> Result<(), Errno> {
-        let File { pending, flushed, .. } = self.file(file)?;
-        let (answered, rest) = std::mem::take(pending).into_iter().partition(|change| change.is_answered);
-        *pending = rest;
-        Vec::into_iter(answered).for_each(|change: Change| change.what.apply(flushed));
-        let concerns = |change: &NameChange| change.file == file && (!data_only || change.from.is_none());
-        if let Some(place) = self.log.iter().rposition(concerns) {
-            self.flush_log(place + 1);
-        }
-        Ok(())
+    /// Begins to make durable what was answered: fsync of a file, or fdatasync if `data_only`.
+    pub fn begin_flush(&mut self, file: u64, data_only: bool) -> Result<Flushing, Errno> {
+        let answered = |change: &&Change| change.is_answered;
+        let changes = self.file(file)?.pending.iter().filter(answered).map(|change| change.id).collect();
+        let concerns = |change: &&NameChange| change.file == file && (!data_only || change.from.is_none());
+        let names_until = self.log.iter().rev().find(concerns).map_or(0, |change| change.id);
+        Ok(Flushing { file: Some(file), changes, names_until })
     }
 
-    /// Makes all names durable: fsync of the folder.
-    pub fn flush_names(&mut self) -> Result<(), Errno> {
+    /// Begins to make all names durable: fsync of the folder.
+    pub fn begin_flush_of_names(&mut self) -> Result<Flushing, Errno> {
         self.check()?;
-        self.flush_log(self.log.len());
+        let names_until = self.log.last().map_or(0, |change| change.id);
+        Ok(Flushing { file: None, changes: Vec::new(), names_until })
+    }
+
+    /// Ends a flush: only now is durable what it covers.
+    pub fn end_flush(&mut self, flush: &Flushing) -> Result<(), Errno> {
+        self.check()?;
+        if let Some(File { pending, flushed, .. }) = flush.file.and_then(|file| self.files.get_mut(&file)) {
+            let covers = |change: &Change| flush.changes.contains(&change.id);
+            let (covered, rest) = std::mem::take(pending).into_iter().partition(covers);
+            *pending = rest;
+            Vec::into_iter(covered).for_each(|change: Change| change.what.apply(flushed));
+        }
+        let covered = self.log.iter().take_while(|change| change.id <= flush.names_until).count();
+        let names = &mut self.flushed_names;
+        self.log.drain(..covered).for_each(|change| change.apply(names));
+        self.forget();
         Ok(())
     }
 
@@ -293,15 +314,12 @@ impl Disk {
         Ok(id)
     }
 
-    fn rename_logged(&mut self, change: NameChange) {
+    fn rename_logged(&mut self, file: u64, from: Option<&OsStr>, to: Option<&OsStr>) {
+        self.last_change += 1;
+        let (from, to) = (from.map(OsStr::to_owned), to.map(OsStr::to_owned));
+        let change = NameChange { id: self.last_change, file, from, to };
         change.apply(&mut self.names);
         self.log.push(change);
-    }
-
-    fn flush_log(&mut self, len: usize) {
-        let names = &mut self.flushed_names;
-        self.log.drain(..len).for_each(|change| change.apply(names));
-        self.forget();
     }
 
     /// Lets go of files that have no name any more, not even after a cut.

@@ -1,10 +1,11 @@
 //! The file system as the kernel asks for it: each request goes to the [`Disk`], behind one lock.
 //!
 //! Some writes are answered late, so that a flush can begin while they are on their way; then it does not cover them.
+//! Flushes take their time as well, and what they cover is durable when they end: so a cut finds them half done.
 //! A write with RWF_DSYNC or O_DSYNC comes with that flag, and some kernels send an fsync after it as well: both are
 //! honoured.
 
-use super::disk::{CAPACITY_BYTES, Dice, Disk, Errno};
+use super::disk::{CAPACITY_BYTES, Dice, Disk, Errno, Flushing};
 use fuser::{
     FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
     LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
@@ -27,13 +28,18 @@ pub(super) struct Mount {
     late: Sender<Late>,
 }
 
-/// A write that is answered when its time has come.
+/// What is answered when its time has come.
 struct Late {
     due: Instant,
-    write: Answer,
+    answer: Answer,
 }
 
-struct Answer {
+enum Answer {
+    Write(Write),
+    Flush(Flushing, ReplyEmpty),
+}
+
+struct Write {
     file: u64,
     id: u64,
     len: u32,
@@ -67,10 +73,23 @@ impl Mount {
         self.attributes(node(file))
     }
 
-    /// Which writes are answered late, and how much.
-    fn delay(&self) -> Option<Duration> {
-        let mut dice = locked(&self.dice);
-        dice.percent(20).then(|| Duration::from_micros(dice.below(3_000)))
+    /// Answers, sooner or later: so many of 100 by up to `most_us` later.
+    fn answer(&self, answer: Answer, percent: u64, most_us: u64) {
+        let delay = {
+            let mut dice = locked(&self.dice);
+            dice.percent(percent).then(|| Duration::from_micros(dice.below(most_us)))
+        };
+        let Some(delay) = delay else { return finish(&self.disk, answer) };
+        if let Err(unsent) = self.late.send(Late { due: Instant::now() + delay, answer }) {
+            finish(&self.disk, unsent.0.answer);
+        }
+    }
+
+    fn flushing(&self, begun: Result<Flushing, Errno>, reply: ReplyEmpty) {
+        match begun {
+            Ok(flush) => self.answer(Answer::Flush(flush, reply), 60, 12_000),
+            Err(error) => reply.error(errno(error)),
+        }
     }
 }
 
@@ -122,7 +141,14 @@ fn empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
     }
 }
 
-fn finish(disk: &Mutex<Disk>, write: Answer) {
+fn finish(disk: &Mutex<Disk>, answer: Answer) {
+    let write = match answer {
+        Answer::Write(write) => write,
+        Answer::Flush(flush, reply) => {
+            let outcome = locked(disk).end_flush(&flush);
+            return empty(outcome, reply);
+        }
+    };
     let outcome = locked(disk).answer(write.file, write.id, write.through);
     match outcome {
         Ok(()) => write.reply.written(write.len),
@@ -146,7 +172,7 @@ fn answer_late(disk: &Mutex<Disk>, waiting: &Receiver<Late>) {
         let now = Instant::now();
         let (ready, rest) = held.into_iter().partition(|late| late.due <= now);
         held = rest;
-        Vec::into_iter(ready).for_each(|late: Late| finish(disk, late.write));
+        Vec::into_iter(ready).for_each(|late: Late| finish(disk, late.answer));
     }
 }
 
@@ -271,17 +297,10 @@ impl Filesystem for Mount {
         let (file, through) = (file(ino.0), flags.0 & libc::O_DSYNC != 0);
         let begun = self.disk().write(file, offset, data);
         let write = match begun {
-            Ok(id) => Answer { file, id, len: data.len() as u32, through, reply },
+            Ok(id) => Write { file, id, len: data.len() as u32, through, reply },
             Err(error) => return reply.error(errno(error)),
         };
-        match self.delay() {
-            Some(delay) => {
-                if let Err(unsent) = self.late.send(Late { due: Instant::now() + delay, write }) {
-                    finish(&self.disk, unsent.0.write);
-                }
-            }
-            None => finish(&self.disk, write),
-        }
+        self.answer(Answer::Write(write), 20, 3_000);
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -303,11 +322,13 @@ impl Filesystem for Mount {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        empty(self.disk().flush(file(ino.0), datasync), reply);
+        let begun = self.disk().begin_flush(file(ino.0), datasync);
+        self.flushing(begun, reply);
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        empty(self.disk().flush_names(), reply);
+        let begun = self.disk().begin_flush_of_names();
+        self.flushing(begun, reply);
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
