@@ -20,14 +20,14 @@ use std::path::Path;
 /// What a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 /// How much the disk holds.
-pub const CAPACITY_BYTES: u64 = 1 << 30;
+pub(super) const CAPACITY_BYTES: u64 = 1 << 30;
 
 /// An errno.
-pub type Errno = i32;
+pub(super) type Errno = i32;
 
 /// A folder, as seen and as flushed.
 #[derive(Debug, Default)]
-pub struct Disk {
+pub(super) struct Disk {
     files: BTreeMap<u64, File>,
     names: BTreeMap<OsString, u64>,
     flushed_names: BTreeMap<OsString, u64>,
@@ -71,7 +71,7 @@ struct NameChange {
 
 /// A flush that has begun: what it covers.
 #[derive(Debug)]
-pub struct Flushing {
+pub(super) struct Flushing {
     file: Option<u64>,
     changes: Vec<u64>,
     names_until: u64,
@@ -124,7 +124,7 @@ impl Dice {
 
 impl Disk {
     /// A disk that holds an image, all of it durable.
-    pub fn new(image: &Image) -> Self {
+    pub(super) fn new(image: &Image) -> Self {
         let mut disk = Self::default();
         for (name, bytes) in &image.0 {
             disk.last_file += 1;
@@ -139,34 +139,34 @@ impl Disk {
     }
 
     /// Whether the power is still on.
-    pub fn check(&self) -> Result<(), Errno> {
+    pub(super) fn check(&self) -> Result<(), Errno> {
         if self.is_cut { Err(libc::EIO) } else { Ok(()) }
     }
 
     /// All names, with their files.
-    pub fn names(&self) -> impl Iterator<Item = (&OsStr, u64)> {
+    pub(super) fn names(&self) -> impl Iterator<Item = (&OsStr, u64)> {
         self.names.iter().map(|(name, file)| (name.as_os_str(), *file))
     }
 
     /// The file of this name.
-    pub fn find(&self, name: &OsStr) -> Result<u64, Errno> {
+    pub(super) fn find(&self, name: &OsStr) -> Result<u64, Errno> {
         self.check()?;
         self.names.get(name).copied().ok_or(libc::ENOENT)
     }
 
     /// How long a file is.
-    pub fn len(&self, file: u64) -> Result<u64, Errno> {
+    pub(super) fn len(&self, file: u64) -> Result<u64, Errno> {
         self.check()?;
         self.files.get(&file).map(|file| file.now.len() as u64).ok_or(libc::ENOENT)
     }
 
     /// How much all files take.
-    pub fn used_bytes(&self) -> u64 {
+    pub(super) fn used_bytes(&self) -> u64 {
         self.files.values().map(|file| file.now.len() as u64).sum()
     }
 
     /// Makes an empty file of a name that is free.
-    pub fn create(&mut self, name: &OsStr) -> Result<u64, Errno> {
+    pub(super) fn create(&mut self, name: &OsStr) -> Result<u64, Errno> {
         self.check()?;
         if self.names.contains_key(name) {
             return Err(libc::EEXIST);
@@ -178,7 +178,7 @@ impl Disk {
     }
 
     /// Gives a file another name, which another file may have had.
-    pub fn rename(&mut self, from: &OsStr, to: &OsStr, replaces: bool) -> Result<(), Errno> {
+    pub(super) fn rename(&mut self, from: &OsStr, to: &OsStr, replaces: bool) -> Result<(), Errno> {
         let file = self.find(from)?;
         if !replaces && self.names.contains_key(to) {
             return Err(libc::EEXIST);
@@ -190,20 +190,20 @@ impl Disk {
     }
 
     /// Takes a file's name away.
-    pub fn unlink(&mut self, name: &OsStr) -> Result<(), Errno> {
+    pub(super) fn unlink(&mut self, name: &OsStr) -> Result<(), Errno> {
         let file = self.find(name)?;
         self.rename_logged(file, Some(name), None);
         Ok(())
     }
 
     /// Somebody has opened a file.
-    pub fn open(&mut self, file: u64) -> Result<(), Errno> {
+    pub(super) fn open(&mut self, file: u64) -> Result<(), Errno> {
         self.file(file)?.opens += 1;
         Ok(())
     }
 
     /// Somebody has closed it.
-    pub fn release(&mut self, file: u64) {
+    pub(super) fn release(&mut self, file: u64) {
         if let Some(file) = self.files.get_mut(&file) {
             file.opens = file.opens.saturating_sub(1);
         }
@@ -211,7 +211,7 @@ impl Disk {
     }
 
     /// What stands there.
-    pub fn read(&self, file: u64, offset: u64, len: usize) -> Result<&[u8], Errno> {
+    pub(super) fn read(&self, file: u64, offset: u64, len: usize) -> Result<&[u8], Errno> {
         self.check()?;
         let now = &self.files.get(&file).ok_or(libc::ENOENT)?.now;
         let from = (offset as usize).min(now.len());
@@ -219,12 +219,12 @@ impl Disk {
     }
 
     /// Begins a write, which is seen at once. It is done when it is [answered](Self::answer), by the name returned.
-    pub fn write(&mut self, file: u64, offset: u64, bytes: &[u8]) -> Result<u64, Errno> {
+    pub(super) fn write(&mut self, file: u64, offset: u64, bytes: &[u8]) -> Result<u64, Errno> {
         self.change(file, What::Write { offset: offset as usize, bytes: bytes.to_vec() })
     }
 
     /// Has a file end there.
-    pub fn set_len(&mut self, file: u64, len: u64) -> Result<(), Errno> {
+    pub(super) fn set_len(&mut self, file: u64, len: u64) -> Result<(), Errno> {
         if self.len(file)? != len {
             let id = self.change(file, What::Length(len as usize))?;
             self.answer(file, id, false)?;
@@ -233,7 +233,7 @@ impl Disk {
     }
 
     /// Ends a change. One that goes `through` is durable then, and nothing else is by it.
-    pub fn answer(&mut self, file: u64, id: u64, through: bool) -> Result<(), Errno> {
+    pub(super) fn answer(&mut self, file: u64, id: u64, through: bool) -> Result<(), Errno> {
         let File { pending, flushed, .. } = self.file(file)?;
         let Some(place) = pending.iter().position(|change| change.id == id) else { return Ok(()) };
         pending[place].is_answered = true;
@@ -247,7 +247,7 @@ impl Disk {
     }
 
     /// Begins to make durable what was answered: fsync of a file, or fdatasync if `data_only`.
-    pub fn begin_flush(&mut self, file: u64, data_only: bool) -> Result<Flushing, Errno> {
+    pub(super) fn begin_flush(&mut self, file: u64, data_only: bool) -> Result<Flushing, Errno> {
         let answered = |change: &&Change| change.is_answered;
         let changes = self.file(file)?.pending.iter().filter(answered).map(|change| change.id).collect();
         let concerns = |change: &&NameChange| change.file == file && (!data_only || change.from.is_none());
@@ -256,14 +256,14 @@ impl Disk {
     }
 
     /// Begins to make all names durable: fsync of the folder.
-    pub fn begin_flush_of_names(&mut self) -> Result<Flushing, Errno> {
+    pub(super) fn begin_flush_of_names(&mut self) -> Result<Flushing, Errno> {
         self.check()?;
         let names_until = self.log.last().map_or(0, |change| change.id);
         Ok(Flushing { file: None, changes: Vec::new(), names_until })
     }
 
     /// Ends a flush: only now is durable what it covers.
-    pub fn end_flush(&mut self, flush: &Flushing) -> Result<(), Errno> {
+    pub(super) fn end_flush(&mut self, flush: &Flushing) -> Result<(), Errno> {
         self.check()?;
         if let Some(File { pending, flushed, .. }) = flush.file.and_then(|file| self.files.get_mut(&file)) {
             let covers = |change: &Change| flush.changes.contains(&change.id);
@@ -279,7 +279,7 @@ impl Disk {
     }
 
     /// Cuts the power. From now on everything fails; what is left follows from the seed.
-    pub fn cut(&mut self, seed: u64) -> Image {
+    pub(super) fn cut(&mut self, seed: u64) -> Image {
         self.is_cut = true;
         let mut dice = Dice::new(seed);
         let mut names = self.flushed_names.clone();

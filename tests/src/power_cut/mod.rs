@@ -1,5 +1,5 @@
 //! A file system of our own, in memory, whose power can be cut at any moment: what was flushed is there afterwards, and
-//! of the rest what chance leaves. [`Disk`] says what that means; this mounts it by FUSE.
+//! of the rest what chance leaves. `disk` says what that means; `mount` is how the kernel asks for it, by FUSE.
 //!
 //! It is mounted where only the calling thread sees it, with the threads and processes that it starts from then on. So
 //! nothing is left behind on the machine, however the test ends.
@@ -15,7 +15,9 @@
 mod disk;
 mod mount;
 
-pub use disk::{Dice, Disk, Image, SECTOR_BYTES};
+pub use disk::{Dice, Image, SECTOR_BYTES};
+
+use disk::Disk;
 
 use fuser::{BackgroundSession, Config, MountOption};
 use nix::sched::{CloneFlags, unshare};
