@@ -80,6 +80,11 @@ impl Ratio {
         Self { promise: Some(promise), ..Self::shown(what, a, b, q) }
     }
 
+    /// One arm's quantile over another's, of which it promises to be at least so much.
+    pub(crate) fn of_at_least(what: &'static str, a: &Arm, b: &Arm, q: f64, promise: f64) -> Self {
+        Self { promise: Some(promise), at_most: false, ..Self::shown(what, a, b, q) }
+    }
+
     /// One arm's quantile over another's, of which nothing is promised.
     pub(crate) fn shown(what: &'static str, a: &Arm, b: &Arm, q: f64) -> Self {
         let value = a.quantile(q) as f64 / b.quantile(q) as f64;

@@ -11,6 +11,8 @@ mod encode;
 mod harness;
 mod hiccup;
 mod idle;
+mod journal_recover;
+mod journal_write;
 mod many_charts;
 mod peers;
 mod plot;
@@ -43,6 +45,12 @@ struct Cli {
     /// How many rounds of all arms
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// The folder that the journal's benches write to: on the disk in question, which tmpfs is not
+    #[arg(long, default_value = "target")]
+    folder: PathBuf,
+    /// How many MiB each arm of the journal's benches writes or reads in a round
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(4..=2048))]
+    mib: u64,
     /// How many minutes a soak takes
     #[arg(long, default_value_t = 10)]
     minutes: usize,
@@ -71,6 +79,10 @@ enum Name {
     Idle,
     /// Sixteen charts at twenty updates a second each: processor time, latency, and a burst on one of them
     ManyCharts,
+    /// The tick journal to disk, sustained, and how soon a frame is durable; beside raw writes, SQLite and an append
+    JournalWrite,
+    /// Reading and proving a journal, beside a CRC32C of its files; and how long a start takes to find its end
+    JournalRecover,
     /// Whether latency and memory stay as they were, over minutes
     Soak,
     /// What hostile readers do to the writer's latency
@@ -109,6 +121,8 @@ fn main() -> ExitCode {
         Name::RasterFull => raster::measure_full(cli.rounds, cli.plot.as_deref()),
         Name::Idle => idle::measure(cli.rounds),
         Name::ManyCharts => many_charts::measure(cli.rounds),
+        Name::JournalWrite => journal_write::measure(cli.rounds, &cli.folder, cli.mib),
+        Name::JournalRecover => journal_recover::measure(cli.rounds, &cli.folder, cli.mib),
         Name::Soak => soak::measure(cli.minutes),
         Name::Attacks => attacks::measure(cli.rounds),
         Name::Encode => encode::measure(cli.rounds),

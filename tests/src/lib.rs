@@ -11,7 +11,10 @@
 //! assert_eq!(output.status.code(), Some(0), "{}", tests::stderr(&output));
 //! ```
 
+pub mod journaled;
+pub mod power_cut;
 pub mod service;
+pub mod venue;
 
 use std::ffi::OsStr;
 use std::io::Read;

@@ -8,6 +8,8 @@
 //!   one that was there.
 //! - `rebuild` makes an engine from what a run before has recorded.
 
+#[doc(hidden)]
+pub mod bench;
 mod disk;
 mod files;
 pub mod input;

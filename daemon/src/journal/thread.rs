@@ -123,7 +123,9 @@ impl Loop {
                 is_finishing = true;
             }
             self.round(Duration::from_millis(2))?;
-            if is_finishing && self.writer.is_finished() && self.disk.is_quiet() {
+            // One that is stalled goes on with the segment that is being prepared for it.
+            let may_go_on = self.writer.condition().is_stalled && self.is_asked;
+            if is_finishing && self.writer.is_finished() && self.disk.is_quiet() && !may_go_on {
                 break;
             }
         }
