@@ -334,7 +334,8 @@ fn a_full_disk_costs_records_and_nothing_else() {
         })
     };
     wait_until(|| format!("a word of it: {}", recording.daemon.log()), || says(&recording));
-    assert!(recording.daemon.log().contains("No space left on device"), "{}", recording.daemon.log());
+    let why = || recording.daemon.log().contains("No space left on device");
+    wait_until(|| format!("the reason: {}", recording.daemon.log()), why);
     std::fs::remove_file(&ballast).unwrap();
     wait_until(|| format!("{:?}", recording.journal()), || recording.state() == Journal::Well);
     // Its gap stands before what comes next.
