@@ -12,7 +12,7 @@ use common::daemon::{Daemon, wait_until};
 use common::small_disk::SmallDisk;
 use common::venue::{Peer, Venue, trade};
 use common::wire::{TEXT, frame};
-use journal::{Folder, Item, Kind, Reader, Span, verify};
+use journal::{Folder, Item, Kind, Reader, Span, Store, verify};
 use shm::status::{Counter, Journal, JournalIntake, JournalState};
 use std::net::TcpStream;
 use std::path::Path;
@@ -132,8 +132,16 @@ fn what_a_venue_sends_is_on_disk() {
         }
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "nobody else may read it");
+        recording.send(trade(SYMBOL, 601, 20_000)); // Nobody waits for this one.
+        recording.daemon.wait_for(Counter::Trades, 601);
         let Recording { daemon, sent, .. } = recording;
+        let log = daemon.keep_log();
         drop(daemon); // It is asked to end, and must end well.
+        let said = std::fs::read_to_string(log.path()).unwrap();
+        assert!(said.contains("the journal is closed: ") && said.contains("all of them durable"), "{said}");
+        let segments = Folder::new(&path).list().unwrap();
+        let is_trimmed = segments.iter().all(|segment| (1..1 << 20).contains(&segment.bytes));
+        assert!(is_trimmed, "segments are as they were prepared: {segments:?}");
         let (found, lost) = frames(&path);
         assert!(found == sent && lost == 0, "{durability}: {} of {} frames", found.len(), sent.len());
     }
@@ -174,9 +182,18 @@ fn refused(folder: &Path) -> (Option<i32>, String) {
     let file = own.path().join("c.toml");
     let socket = format!("socket = {:?}\n", own.path().join("s"));
     std::fs::write(&file, socket + &config("ws://127.0.0.1:1", folder, "")).unwrap();
-    let run =
-        Command::new(env!("CARGO_BIN_EXE_chartd")).args(["run", "--config"]).arg(file).output().unwrap();
-    (run.status.code(), String::from_utf8(run.stderr).unwrap())
+    let log = own.path().join("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chartd"));
+    command.args(["run", "--config"]).arg(file).stderr(std::fs::File::create(&log).unwrap());
+    let mut daemon = command.spawn().unwrap();
+    let (mut code, end) = (None, Instant::now() + Duration::from_secs(10));
+    while code.is_none() && Instant::now() < end {
+        code = daemon.try_wait().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = daemon.kill(); // If it has started after all.
+    let _ = daemon.wait();
+    (code.and_then(|code| code.code()), std::fs::read_to_string(log).unwrap())
 }
 
 #[test]
@@ -334,7 +351,8 @@ fn a_full_disk_costs_records_and_nothing_else() {
         })
     };
     wait_until(|| format!("a word of it: {}", recording.daemon.log()), || says(&recording));
-    assert!(recording.daemon.log().contains("No space left on device"), "{}", recording.daemon.log());
+    let why = || recording.daemon.log().contains("No space left on device");
+    wait_until(|| format!("the reason: {}", recording.daemon.log()), why);
     std::fs::remove_file(&ballast).unwrap();
     wait_until(|| format!("{:?}", recording.journal()), || recording.state() == Journal::Well);
     // Its gap stands before what comes next.

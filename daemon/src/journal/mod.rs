@@ -98,3 +98,25 @@ pub(crate) fn real_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_REALTIME)
         .map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uring::{RingError, RingPlan};
+
+    #[test]
+    fn what_was_accepted_is_told_as_sequences_of_all_runs() {
+        let mut ring = match Ring::new(&RingPlan::render()) {
+            Err(RingError::Forbidden(_)) => return eprintln!("skipped: no io_uring"),
+            ring => ring.unwrap(),
+        };
+        let status = Arc::new(StatusWriter::create(1, 0, [1, 2]).unwrap());
+        let (tap, _drain) = journal::queue(100, 1);
+        let mut recorder = Recorder::new(tap, Arc::default(), status.clone()).counting_from(1_000);
+        assert!(recorder.record(Kind::Frame, 0, 0, 1, 5, |put| put(b"frame")));
+        assert!(!recorder.record(Kind::Frame, 0, 0, 1, 90, |put| put(&[0; 90])), "there is no room");
+        recorder.settle(&mut ring).unwrap();
+        let intake = status.journal_intake();
+        assert_eq!((intake.accepted, intake.lost), (1_001, 1));
+    }
+}
