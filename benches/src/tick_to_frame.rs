@@ -36,13 +36,15 @@ const WARM_UP: u64 = 20;
 enum What {
     /// The daemon, with these `threads` and this `wait`.
     Chartd(&'static str, &'static str),
+    /// The same, fused, while it keeps a journal.
+    Journaled(&'static str),
     /// Its engine and renderer in a bare loop.
     Bare(How, &'static str),
     /// A bare TCP message; whether its reader spins.
     Raw(bool),
 }
 
-const ARMS: [(&str, What); 10] = [
+const ARMS: [(&str, What); 12] = [
     ("chartd fused, blocking", What::Chartd("fused", "block")),
     ("raw TCP, blocking", What::Raw(false)),
     ("bare io_uring, blocking", What::Bare(How::Uring, "block")),
@@ -53,6 +55,8 @@ const ARMS: [(&str, What); 10] = [
     ("bare epoll, spinning", What::Bare(How::Epoll, "spin")),
     ("bare recv, spinning", What::Bare(How::Recv, "spin")),
     ("chartd split, blocking", What::Chartd("split", "block")),
+    ("chartd with a journal, blocking", What::Journaled("block")),
+    ("chartd with a journal, spinning", What::Journaled("spin")),
 ];
 
 pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
@@ -80,13 +84,15 @@ pub(crate) fn measure(rounds: usize) -> anyhow::Result<Report> {
         "bare: the same engine and renderer in one thread, without supervision, control plane and answers to pings; \
          epoll, spinning: with a timeout of zero"
             .into(),
+        "the journal: class group, on the file system of temporary files".into(),
     ];
     Ok(Report { name: "tick-to-frame", notes, ratios: ratios(&arms), arms: arms.into() })
 }
 
 fn round(what: What) -> anyhow::Result<Vec<u64>> {
     match what {
-        What::Chartd(threads, wait) => chartd_round(threads, wait),
+        What::Chartd(threads, wait) => chartd_round(threads, wait, false),
+        What::Journaled(wait) => chartd_round("fused", wait, true),
         What::Bare(how, wait) => bare_round(how, wait),
         What::Raw(spinning) => raw_round(spinning),
     }
@@ -112,6 +118,10 @@ fn ratios(arms: &[Arm]) -> Vec<Ratio> {
         shown("spinning, bare: io_uring p99 / recv p99", 6, 8, 0.99),
         shown("blocking: the daemon p50 / bare io_uring p50", 0, 2, 0.5),
         shown("spinning: the daemon p50 / bare io_uring p50", 4, 6, 0.5),
+        shown("blocking: with a journal p50 / without p50", 10, 0, 0.5),
+        shown("blocking: with a journal p99 / without p99", 10, 0, 0.99),
+        shown("spinning: with a journal p50 / without p50", 11, 4, 0.5),
+        shown("spinning: with a journal p99 / without p99", 11, 4, 0.99),
     ]
 }
 
@@ -173,11 +183,15 @@ fn config(venue: SocketAddr, threads: &str, wait: &str) -> String {
 }
 
 /// One round of the whole daemon. Returns the latency of each message that a frame showed first.
-fn chartd_round(threads: &str, wait: &str) -> anyhow::Result<Vec<u64>> {
+fn chartd_round(threads: &str, wait: &str, keeps_journal: bool) -> anyhow::Result<Vec<u64>> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let dir = tempfile::tempdir()?;
     let socket = dir.path().join("chartd.sock");
-    let config = format!("socket = {socket:?}\n{}", config(listener.local_addr()?, threads, wait));
+    let mut config = format!("socket = {socket:?}\n{}", config(listener.local_addr()?, threads, wait));
+    if keeps_journal {
+        // Small segments: their preparation is over before the measuring begins.
+        config += &format!("[journal]\nfolder = {:?}\nsegment_mb = 8\n", dir.path().join("journal"));
+    }
     let service = Service::start(&Config::parse(&config, "the bench")?)?;
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {

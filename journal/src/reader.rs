@@ -45,7 +45,7 @@ impl Span {
 /// What comes next in a journal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A record. One that is repeated comes only as the very first.
+    /// A record. One that is repeated comes only as the very first, and once behind records that are missing.
     Record(Record<'a>),
     /// Records that cannot be had.
     Missing(Missing),
@@ -120,6 +120,8 @@ pub struct Reader<'s> {
     /// What was missing right before the span, as far as is known.
     before: Option<Missing>,
     has_begun: bool,
+    /// Whether a record that tells the feeds may be among what is missing, and none was given since.
+    lacks_start: bool,
     is_over: bool,
     tail: Tail,
     counts: Counts,
@@ -179,6 +181,7 @@ impl<'s> Reader<'s> {
             out: VecDeque::new(),
             before: None,
             has_begun: false,
+            lacks_start: false,
             is_over: false,
             tail: Tail::default(),
             counts: Counts::default(),

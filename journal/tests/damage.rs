@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Build, Given, Memory, assert_honest, items, journal, read};
+use common::{Build, Given, Got, Memory, assert_honest, items, journal, read};
 use journal::block::{self, BlockHeader};
-use journal::record::Kind;
+use journal::record::{Kind, REPEATED};
 use journal::{Missing, Span, Why, recover};
 use proptest::prelude::*;
 
@@ -151,6 +151,21 @@ fn a_segment_that_is_gone_is_told() {
         let end = build.segments[&(gone[0] - 1)].len();
         assert_eq!(told, [corrupt(first_of(&build, from)..first_of(&build, until), gone[0] - 1, end)]);
     }
+}
+
+#[test]
+fn behind_what_is_missing_the_feeds_are_told_again() {
+    let mut build = journal(3, 4, 2);
+    build.finish();
+    let store = build.store();
+    flip(&store, 0, build.blocks[1].1 * 8 + 900);
+    let (records, missing) = read(&store, Span::ALL);
+    let repeated = |got: &&Got| got.1.flags & REPEATED != 0;
+    let found: Vec<_> = records.iter().filter(repeated).collect();
+    let [again] = found[..] else { panic!("{} records are repeated", found.len()) };
+    let second = build.blocks.iter().position(|block| block.0 == 1).unwrap();
+    assert_eq!((again.0, again.1.kind), (first_of(&build, second), Kind::Start));
+    assert_eq!(missing.len(), 1);
 }
 
 #[test]

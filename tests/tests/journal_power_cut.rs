@@ -47,8 +47,6 @@ fn run_and_cut(image: &Image, venues: &[Venue], class: &str, seed: u64) -> Optio
         }
         std::thread::sleep(Duration::from_millis(dice.below(200)));
         daemon.kill();
-        // What it had begun may be visible and yet not be covered by the next one's flush, which no program can know.
-        std::thread::sleep(Duration::from_millis(30));
         daemon = Daemon::start(venues, disk.path(), class);
     }
     if dice.percent(20) {

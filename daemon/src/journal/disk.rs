@@ -120,6 +120,8 @@ pub(crate) struct Disk {
     open: Vec<Open>,
     flying: Vec<Flying>,
     events: Vec<Event>,
+    /// What is held, in the last place of the ring's table.
+    lock: Option<File>,
     wake: Arc<EventFd>,
     /// Where the kernel puts what the counter was.
     woken: Box<u64>,
@@ -143,6 +145,7 @@ impl Disk {
             open: Vec::with_capacity(8),
             flying: Vec::with_capacity(BATCH),
             events: Vec::with_capacity(BATCH),
+            lock: None,
             wake,
             woken: Box::new(0),
             wake_armed: false,
@@ -172,10 +175,20 @@ impl Disk {
         self.mode.direct.is_ok()
     }
 
+    /// Keeps a file open until the kernel has done all that was begun, even if this process is killed: the lock on the
+    /// folder, so that the next run does not read what is still being written.
+    pub(crate) fn hold(&mut self, lock: File) -> io::Result<()> {
+        let Some(place) = self.ring.places().checked_sub(1) else { return Ok(()) };
+        self.ring.install(place, lock.as_raw_fd(), IGNORED)?;
+        self.ring.enter(Duration::ZERO)?; // It begins, and so takes the file, before this is closed here.
+        self.lock = Some(lock);
+        Ok(())
+    }
+
     /// Has a segment's file known to the ring. [`Event::Ready`] says when it is.
     pub(crate) fn add(&mut self, segment: u64, identity: [u8; 16], file: File) -> io::Result<()> {
         let is_free = |place: &u32| !self.open.iter().any(|open| open.place == Some(*place));
-        let place = (0..self.ring.places() as u32).find(is_free);
+        let place = (0..self.ring.places().saturating_sub(1) as u32).find(is_free);
         let fd = file.as_raw_fd();
         self.open.push(Open { segment, identity, file, place });
         match place {

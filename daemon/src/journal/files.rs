@@ -71,10 +71,13 @@ pub(crate) struct Shared {
     stop: AtomicBool,
 }
 
+/// How long a run before may take to end, whose last writes are on their way.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Nobody else writes the journal as long as this is there.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _folder: File,
+    folder: File,
 }
 
 /// Why a folder cannot be used.
@@ -104,11 +107,24 @@ impl Lock {
         let unusable = |source| FolderError::Unusable { folder: path.display().to_string(), source };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let folder = File::open(path).map_err(unusable)?;
-        match folder.try_lock() {
-            Ok(()) => Ok(Self { _folder: folder }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(FolderError::Taken(path.display().to_string())),
-            Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+        let end = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Ok(Self { folder }),
+                Err(std::fs::TryLockError::WouldBlock) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    return Err(FolderError::Taken(path.display().to_string()));
+                }
+                Err(std::fs::TryLockError::Error(error)) => return Err(unusable(error)),
+            }
         }
+    }
+
+    /// The same lock: it is given back when both are gone.
+    pub(crate) fn share(&self) -> io::Result<File> {
+        self.folder.try_clone()
     }
 }
 

@@ -13,6 +13,7 @@ use journal::reader::Why;
 use journal::{Drain, Folder, Position, Recovered, Writer, queue, recover};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use shm::status::{Journal as Condition, JournalState, StatusWriter};
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, mpsc};
@@ -83,6 +84,7 @@ impl Opened {
             step_down: step_down.clone(),
             stop: stop.clone(),
             wake: wake.clone(),
+            lock: lock.share()?,
         };
         let (ready, placed) = mpsc::sync_channel(1);
         let builder = std::thread::Builder::new().name(NAME.to_owned());
@@ -130,6 +132,7 @@ struct Starting {
     step_down: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
+    lock: File,
 }
 
 impl Starting {
@@ -138,7 +141,8 @@ impl Starting {
         let Self { config, plan, .. } = self;
         let rings = RingPlan::journal(plan.blocks, plan.block_bytes, self.huge_pages);
         let wants_through = plan.durability == journal::Durability::Sync;
-        let disk = Disk::new(&rings, &config.folder, self.wake.clone(), wants_through)?;
+        let mut disk = Disk::new(&rings, &config.folder, self.wake.clone(), wants_through)?;
+        disk.hold(self.lock)?;
         tracing::info!("{NAME}: {disk}");
         let lacking = disk.lacking();
         let files = Files::start(&config, self.next_segment, disk.is_direct(), self.wake)?;

@@ -74,17 +74,22 @@ impl Reader<'_> {
         true
     }
 
-    /// A record that tells the feeds stands here a second time: it is kept if nothing was given yet.
+    /// A record that tells the feeds stands here a second time: it is kept if nothing was given yet, and given if the
+    /// first may have been among what is missing.
     fn repeated(&mut self, part: &Part, is_rest: bool) {
         let (Some(cursor), Some(next)) = (&self.cursor, self.next) else { return };
         let bytes = &cursor.window.bytes()[part.body.clone()];
-        if self.has_begun {
+        if self.has_begun && !self.lacks_start {
             return;
         }
         if is_rest {
             self.start.go_on(part.header, bytes);
         } else {
             self.start.begin(part.header, next, bytes);
+        }
+        if self.has_begun && self.start.is_whole {
+            self.lacks_start = false;
+            self.out.push_back(Out::Start);
         }
     }
 
@@ -137,6 +142,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn tell(&mut self, missing: Missing) {
+        self.lacks_start |= !missing.records.is_empty();
         if self.has_begun || self.span.from_ns == 0 {
             self.give_start(None);
             self.out.push_back(Out::Missing(missing));
@@ -153,6 +159,7 @@ impl Reader<'_> {
             return;
         }
         let is_start = header.kind == Kind::Start;
+        self.lacks_start &= !is_start;
         if real_ns < self.span.from_ns && !(self.has_begun && is_start) {
             if !self.has_begun {
                 self.pass(is_start, header, sequence, &out);

@@ -373,10 +373,15 @@ pub(crate) fn items(store: &dyn Store) -> Vec<Given> {
 /// behind the end that was told. Returns what was told.
 pub(crate) fn assert_honest(store: &dyn Store, expected: &[Got], what: &str) -> Vec<Missing> {
     let (mut next, mut told) = (0, Vec::<Missing>::new());
-    for (place, item) in items(store).into_iter().enumerate() {
+    let mut may_repeat = true;
+    for item in items(store) {
         match item {
-            Given::Record(got) if got.1.flags & REPEATED != 0 => assert_eq!(place, told.len(), "{what}"),
+            Given::Record(got) if got.1.flags & REPEATED != 0 => {
+                assert!(std::mem::take(&mut may_repeat), "{what}: {told:?}");
+                assert_eq!(got.0, next, "{what}: a repeated record has the sequence of the next one");
+            }
             Given::Record(got) => {
+                may_repeat &= got.1.kind != Kind::Start && next > 0;
                 assert_eq!(got.0, next, "{what}: {told:?}");
                 assert!(expected.get(next as usize) == Some(&got), "{what}: record {next} is wrong");
                 next += 1;
@@ -388,6 +393,7 @@ pub(crate) fn assert_honest(store: &dyn Store, expected: &[Got], what: &str) -> 
                     assert!(missing.records.is_empty(), "{what}");
                 }
                 next = missing.records.end;
+                may_repeat |= !missing.records.is_empty();
                 told.push(missing);
             }
         }

@@ -35,12 +35,14 @@ impl Model {
             Err(ReadError::Nothing(_)) => return Ok(found),
             Err(error) => return Err(format!("cannot read: {error}")),
         };
-        let mut is_first = true;
+        // The feeds are told first, and again behind what is missing.
+        let (mut is_first, mut is_behind) = (true, false);
         while let Some(item) = reader.next().map_err(|error| format!("cannot read on: {error}"))? {
             ensure!(!found.is_torn, "{item:?} behind the torn tail");
             match item {
                 Item::Record(record) if record.header.flags & REPEATED != 0 => {
-                    ensure!(is_first, "record {} is repeated within", record.sequence);
+                    ensure!(is_first || is_behind, "record {} is repeated within", record.sequence);
+                    is_behind = false;
                 }
                 Item::Record(record) => {
                     let sequence = record.sequence;
@@ -68,6 +70,7 @@ impl Model {
                             found.missing += missing.records.end - missing.records.start;
                             ensure!(self.unsure > 0, "{missing:?}");
                             found.end = missing.records.end;
+                            is_behind = true;
                         }
                     }
                 }

@@ -242,3 +242,23 @@ fn a_folder_that_takes_no_files_is_told() {
         Ok(_) => panic!("it takes files"),
     }
 }
+
+#[test]
+fn the_kernel_keeps_the_lock_until_all_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut disk) = disk_in(folder.path()) else { return };
+    if disk.ring.places() == 0 {
+        return eprintln!("skipped: no files can be registered here");
+    }
+    let [lock, other] = [(); 2].map(|()| File::open(folder.path()).unwrap());
+    lock.try_lock().unwrap();
+    disk.hold(lock).unwrap();
+    disk.lock = None; // As if the process had gone, which closes its files first.
+    assert!(other.try_lock().is_err(), "the ring does not hold it");
+    drop(disk);
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while other.try_lock().is_err() {
+        assert!(std::time::Instant::now() < end, "it is held for ever");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
