@@ -142,13 +142,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn tell(&mut self, missing: Missing) {
-        self.lacks_start |= !missing.records.is_empty();
+        let is_lost = !missing.records.is_empty();
         if self.has_begun || self.span.from_ns == 0 {
             self.give_start(None);
             self.out.push_back(Out::Missing(missing));
         } else {
             self.before = Some(missing);
         }
+        self.lacks_start |= is_lost;
     }
 
     /// Gives a record, if it is asked for.
@@ -199,7 +200,7 @@ impl Reader<'_> {
         if before_start == Some(true) {
             self.has_begun = true;
         } else if has_start {
-            self.has_begun = true;
+            (self.has_begun, self.lacks_start) = (true, false);
             self.out.push_front(Out::Start);
         } else {
             self.has_begun = before_start.is_some();
