@@ -12,7 +12,8 @@ use common::daemon::{Daemon, wait_until};
 use common::small_disk::SmallDisk;
 use common::venue::{Peer, Venue, trade};
 use common::wire::{TEXT, frame};
-use journal::{Folder, Item, Kind, Reader, Span, Store, verify};
+use journal::block::{self, BlockHeader};
+use journal::{Folder, Form, Header, Item, Kind, Reader, Span, Stamp, Store, verify};
 use shm::status::{Counter, Journal, JournalIntake, JournalState};
 use std::net::TcpStream;
 use std::path::Path;
@@ -377,4 +378,63 @@ fn a_full_disk_costs_records_and_nothing_else() {
         sent.len()
     );
     assert_eq!(found.last(), sent.last());
+}
+
+/// A closed run of one record, received so long ago.
+fn put_old_segment(folder: &Path, age: Duration) {
+    let received = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() - age;
+    let real_ns = received.as_nanos() as u64;
+    let stamp = Stamp { real_ns, mono_ns: 1 };
+    let header = Header { kind: Kind::Tick, flags: 0, line: 0, feed: 0, generation: 1, stamp };
+    let record = header.encode(0);
+    let mut bytes = vec![0; block::PAGE_BYTES];
+    bytes[block::HEADER_BYTES..][..record.len()].copy_from_slice(&record);
+    let head = BlockHeader {
+        payload_bytes: record.len() as u32,
+        segment: [9; 16],
+        count: 1,
+        flags: block::LAST,
+        real_ns,
+        ..BlockHeader::default()
+    };
+    block::seal(&mut bytes, &head);
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(Folder::new(folder).path_of(0, Form::Plain), bytes).unwrap();
+}
+
+#[test]
+fn closed_segments_are_packed_and_old_ones_removed() {
+    let folder = TempDir::new().unwrap();
+    put_old_segment(folder.path(), Duration::from_secs(40 * 86_400));
+    let more = "segment_mb = 1\nkeep_days = 30";
+    let Some(mut recording) = Recording::start(folder.path(), more, &[]) else { return };
+    let has = |form, numbers: std::ops::Range<u64>| {
+        numbers
+            .into_iter()
+            .filter(|number| Folder::new(folder.path()).path_of(*number, form).exists())
+            .count()
+    };
+    assert_eq!(recording.journal().0.first, 1, "the run goes on behind what is there");
+    let mut next = 1;
+    // Until three segments are closed, however records share blocks.
+    while recording.journal().0.segment < 4 {
+        recording.trade(next..=next + 999);
+        next += 1_000;
+        assert!(next < 200_000, "{:?}", recording.journal());
+    }
+    wait_until(|| recording.daemon.log(), || has(Form::Packed, 1..4) == 3 && has(Form::Plain, 0..4) == 0);
+    recording.wait_until_durable();
+    let Recording { sent, daemon, peer, venue, .. } = recording;
+    drop((daemon, peer, venue));
+    let folder = Folder::new(folder.path());
+    let mut reader = Reader::new(&folder, Span::ALL).unwrap();
+    let mut frames = Vec::new();
+    while let Some(item) = reader.next().unwrap() {
+        match item {
+            Item::Record(record) if record.header.kind == Kind::Frame => frames.push(record.payload.to_vec()),
+            Item::Record(_) => {}
+            Item::Missing(missing) => panic!("{missing:?}"),
+        }
+    }
+    assert!(frames == sent, "{} frames of {}", frames.len(), sent.len());
 }

@@ -80,7 +80,7 @@ pub enum Why {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is none.
-    #[error("there is no journal in {0}: it holds no file NNNNNNNNNNNNNNNN.seg")]
+    #[error("there is no journal in {0}: the folder holds no file NNNNNNNNNNNNNNNN.seg")]
     Nothing(String),
     /// The disk refused.
     #[error("cannot read segment {segment}: {source}")]
