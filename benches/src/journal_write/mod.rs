@@ -81,7 +81,7 @@ pub(crate) fn measure(rounds: usize, folder: &Path, mib: u64) -> anyhow::Result<
         notes: vec![
             format!("{mib} MiB of records in each arm and round, {frames} frames of {FRAME_BYTES} bytes; larger rates are better"),
             format!("blocks of {} KiB; raw: 16 at once; a transaction and an append's flush: 1 MiB", raw::BLOCK_BYTES >> 10),
-            "chartd: from the first frame pushed to the last one durable (async: written); its segment is prepared before, but for the arm that says so".into(),
+            "chartd: from the first frame pushed to the last one durable (async: written); its segment and the next are prepared before, but for the arm that says so".into(),
             format!("durable after: from pushing one of {} frames a second to the durable watermark; the raw write at the same rate, each by itself", 1_000_000 / PERIOD.as_micros()),
         ],
         arms: arms.chain(durable).chain([small]).collect(),

@@ -58,6 +58,11 @@ impl Run {
         (if self.is_promised { state.durable } else { state.written }).saturating_sub(self.first)
     }
 
+    /// How many bytes the files of the journal take.
+    pub fn disk_bytes(&self) -> u64 {
+        self.status.journal().disk_bytes
+    }
+
     /// How many frames found no room.
     pub fn lost(&self) -> u64 {
         self.status.journal_intake().lost
