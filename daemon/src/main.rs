@@ -8,7 +8,7 @@ use chartd::replay::{self, Replay};
 use chartd::say;
 use chartd::service::{Service, interrupted};
 use chartd::sim::{self, Faults, Sim, SimConfig};
-use chartd::tools::command::Journal;
+use chartd::tools::{command::Journal, when};
 use clap::{Parser, Subcommand};
 use market::{Timeframe, Venue};
 use std::io::IsTerminal;
@@ -96,11 +96,11 @@ struct Replaying {
     /// How many times faster than recorded, or max
     #[arg(long, default_value = "max", value_name = "X|max", value_parser = speed)]
     speed: Speed,
-    /// Of a journal, only what was received from this time on, as 2026-11-24T10:00:00Z, or ns since 1970
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Of a journal, only what was received from this time on: 2026-11-24T10:00:00Z, 2026-11-24, -15m, or ns since 1970
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     from: Option<u64>,
     /// Only what was received before this time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     to: Option<u64>,
     /// Write all candles as CSV
     #[arg(long, value_name = "CSV")]
@@ -176,11 +176,9 @@ impl Replaying {
     }
 }
 
-/// A time: in words, or in nanoseconds since 1970.
+/// A time, in ns since 1970.
 fn moment(text: &str) -> Result<u64, String> {
-    let in_words = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok();
-    let moment = text.parse().ok().or_else(in_words);
-    moment.ok_or_else(|| "use a time as 2026-11-24T10:00:00Z, or nanoseconds since 1970".into())
+    when::parse(text).map(|when| when.0)
 }
 
 /// How fast to replay.

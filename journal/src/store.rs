@@ -2,7 +2,7 @@
 //!
 //! A segment is a file `NNNNNNNNNNNNNNNN.seg`, named by its number, of which all that was never written is zeros; or
 //! `.seg.zst`, the same packed (see `pack`), once it is closed. `.idx` beside it tells where in it which time is, and
-//! can be made anew. `.tmp` is unfinished work of a run before, and worth nothing.
+//! can be made anew. What ends in `.tmp` is unfinished work, and worth nothing.
 
 mod folder;
 

@@ -475,3 +475,40 @@ fn all_is_counted() {
     assert_eq!((damaged.findings, damaged.missing_records, damaged.records), (1, 2, report.records - 2));
     assert_eq!(items(&folder).len() as u64, damaged.records + 1);
 }
+
+#[test]
+fn a_segment_is_packed_while_another_thread_makes_its_index() {
+    let build = large();
+    for round in 0..10 {
+        let (_place, folder) = folder();
+        put(&folder, &build);
+        std::thread::scope(|scope| {
+            let other = folder.clone();
+            let indexing = scope.spawn(move || (0..60).for_each(|_| drop(rebuild_index(&other, 1).unwrap())));
+            pack(&folder, 1, 1).unwrap();
+            indexing.join().unwrap();
+        });
+        let (records, missing) = read(&folder, Span::ALL);
+        assert_eq!(missing, [], "round {round}");
+        assert_same(&records, &build.expected);
+    }
+}
+
+#[test]
+fn nothing_is_made_of_a_segment_that_was_removed() {
+    let (_place, folder) = folder();
+    let build = large();
+    put(&folder, &build);
+    let segments = folder.list().unwrap();
+    std::thread::scope(|scope| {
+        let other = folder.clone();
+        let packing = scope.spawn(move || pack(&other, 1, 19));
+        while !names(&folder).iter().any(|name| name.ends_with(".tmp")) && !packing.is_finished() {
+            std::thread::yield_now();
+        }
+        folder.remove(&segments[1]).unwrap();
+        // Unless it was done before, which the first look has told.
+        let _ = packing.join().unwrap();
+    });
+    assert!(names(&folder).iter().all(|name| !name.starts_with("0000000000000001")), "{:?}", names(&folder));
+}

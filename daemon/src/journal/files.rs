@@ -157,9 +157,10 @@ impl Files {
         let (orders, ordered) = sync_channel(ORDERS);
         // One in reserve, one that is asked for when it is taken.
         let (prepare, prepared) = sync_channel(2);
-        let pack = config.pack.then(|| spawn_pack(config, shared.clone())).transpose()?;
+        let folder = Folder::new(&config.folder);
+        let pack = config.pack.then(|| spawn_pack(folder.clone(), shared.clone())).transpose()?;
         let keeper = Keeper {
-            folder: Folder::new(&config.folder),
+            folder,
             config: config.clone(),
             next,
             is_direct,
@@ -172,11 +173,10 @@ impl Files {
         Ok(Self { orders, prepared, shared, segments, pack })
     }
 
-    /// Gives an order. It never waits.
-    pub(crate) fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
-            tracing::error!("the journal's files are not kept: {order:?} finds nobody who takes it");
-        }
+    /// Gives an order. It never waits. That nobody takes it ends the journal.
+    pub(crate) fn order(&self, order: Order) -> io::Result<()> {
+        let refused = |_| io::Error::other(format!("its files are not kept: nobody takes {order:?}"));
+        self.orders.try_send(order).map_err(refused)
     }
 
     /// A segment, if one is prepared.
@@ -246,8 +246,21 @@ impl Keeper {
 
     fn try_prepare(&mut self) -> io::Result<()> {
         let segment = self.next;
+        self.look_for_room()?;
         self.folder.prepare(segment, self.config.segment_mb << 20)?;
         self.next += 1; // Numbers rise, whatever becomes of it.
+        self.hand_over(segment).inspect_err(|_| self.discard(segment))
+    }
+
+    /// Whether there is room for a segment and a rest for others. Otherwise trying would take it all, again and again.
+    fn look_for_room(&self) -> io::Result<()> {
+        let disk = nix::sys::statvfs::statvfs(self.folder.path())?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let wanted = self.config.segment_mb << 20;
+        if free < wanted + wanted / 64 { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(()) }
+    }
+
+    fn hand_over(&self, segment: u64) -> io::Result<()> {
         let flags = if self.is_direct { libc::O_DIRECT } else { 0 };
         let file = File::options()
             .write(true)
@@ -278,7 +291,7 @@ impl Keeper {
         self.pack.iter().for_each(std::thread::Thread::unpark);
     }
 
-    fn discard(&mut self, segment: u64) {
+    fn discard(&self, segment: u64) {
         let unused = Segment { number: segment, is_packed: false, bytes: self.config.segment_mb << 20 };
         let _ = self.folder.remove(&unused); // The next start removes it.
     }
@@ -299,8 +312,7 @@ impl Keeper {
 }
 
 /// Starts the thread that packs.
-fn spawn_pack(config: &config::Journal, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    let folder = Folder::new(&config.folder);
+fn spawn_pack(folder: Folder, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("chartd-pack".to_owned()).spawn(move || {
         rt::step_back(rt::Background::Idle);
         // What cannot be packed is passed over, until the next start.
@@ -354,10 +366,10 @@ fn retain(folder: &Folder, config: &config::Journal, shared: &Shared) -> io::Res
     let segments = folder.list()?;
     let held = segments.iter().map(|segment| {
         let is_closed = segment.number < open_from;
-        let newest_ns = if is_closed { newest_ns(folder, segment)? } else { None };
-        Ok(Held { number: segment.number, bytes: segment.bytes, newest_ns })
+        let newest_ns = is_closed.then(|| newest_ns(folder, segment)).flatten();
+        Held { number: segment.number, bytes: segment.bytes, newest_ns }
     });
-    let held = held.collect::<io::Result<Vec<_>>>()?;
+    let held: Vec<_> = held.collect();
     for number in to_remove(&held, limits, super::real_ns()) {
         let gone = segments.iter().filter(|segment| segment.number == number);
         gone.clone().try_for_each(|segment| folder.remove(segment))?;
@@ -366,13 +378,15 @@ fn retain(folder: &Folder, config: &config::Journal, shared: &Shared) -> io::Res
     Ok(())
 }
 
-/// When the newest record of a closed segment was received.
-fn newest_ns(folder: &Folder, segment: &Segment) -> io::Result<Option<u64>> {
-    let found = folder.index(segment)?.and_then(|bytes| Index::decode(&bytes).ok());
+/// When the newest record of a closed segment was received. Of one that does not tell, when its file was changed: it
+/// must not keep all others.
+fn newest_ns(folder: &Folder, segment: &Segment) -> Option<u64> {
+    let found = folder.index(segment).ok().flatten().and_then(|bytes| Index::decode(&bytes).ok());
     // A run that was killed has left the last one without.
-    let index = match found {
-        Some(index) => Some(index),
-        None => rebuild_index(folder, segment.number)?,
-    };
-    Ok(index.map(|index| index.newest_ns))
+    let index = found.or_else(|| rebuild_index(folder, segment.number).ok().flatten());
+    index.map(|index| index.newest_ns).or_else(|| {
+        let form = if segment.is_packed { Form::Packed } else { Form::Plain };
+        let changed = folder.path_of(segment.number, form).metadata().ok()?.modified().ok()?;
+        Some(changed.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos() as u64)
+    })
 }

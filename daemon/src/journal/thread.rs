@@ -186,7 +186,7 @@ impl Loop {
     /// Asks for a segment if one is wanted, and takes one that is prepared.
     fn take_segments(&mut self) -> io::Result<()> {
         if self.writer.wants_segment() && !std::mem::replace(&mut self.is_asked, true) {
-            self.files.order(Order::Prepare);
+            self.files.order(Order::Prepare)?;
         }
         while let Some(prepared) = self.files.take() {
             self.disk.add(prepared.segment, prepared.identity, prepared.file)?;
@@ -231,8 +231,7 @@ impl Loop {
                     tracing::warn!("segment {segment} of the journal was given up: not all of it is durable");
                 }
                 self.disk.begin(op)?;
-                self.files.order(Order::Close { segment, used_bytes });
-                return Ok(());
+                return self.files.order(Order::Close { segment, used_bytes });
             }
         }
         self.disk.begin(op)
@@ -298,12 +297,12 @@ impl Loop {
     /// Gives back what was prepared and not used.
     fn give_back(&mut self) {
         while let Some(prepared) = self.files.take() {
-            self.files.order(Order::Discard(prepared.segment));
+            let _ = self.files.order(Order::Discard(prepared.segment)); // The next start removes it.
         }
         for (segment, is_used) in std::mem::take(&mut self.open) {
             if !is_used {
                 let _ = self.disk.remove(segment); // The ring is about to go.
-                self.files.order(Order::Discard(segment));
+                let _ = self.files.order(Order::Discard(segment));
             }
         }
     }
@@ -312,6 +311,10 @@ impl Loop {
     fn tell_end(&mut self) {
         self.publish();
         let (state, accepted) = (self.told.state, self.status.journal_intake().accepted);
+        if self.told.lost > 0 {
+            let lost = self.told.lost;
+            tracing::error!("{lost} records of this run are not in the journal: they found no room");
+        }
         match accepted.saturating_sub(state.durable) {
             0 => tracing::info!("the journal is closed: {} records, all of them durable", state.durable),
             left => tracing::error!(

@@ -109,6 +109,9 @@ impl Reader<'_> {
     fn stand_at(&mut self, offset: u64, first: Option<u64>) -> Result<bool, ReadError> {
         let number = self.segments.list[self.place].number;
         let Some(cursor) = &mut self.cursor else { return Ok(false) };
+        if offset >= cursor.window.source_bytes() {
+            return Ok(false); // No file is so long: an index does not tell the truth.
+        }
         let block =
             cursor.window.block(offset).map_err(|source| ReadError::Io { segment: number, source })?;
         let Ok((header, _)) = block else { return Ok(false) };

@@ -1,7 +1,8 @@
 //! A folder of segments, and what is done in it off the journal thread's way.
 //!
 //! What holds: a name appears only when what it names is complete and durable, and a change has returned only when it
-//! is durable. Files with other names are nobody's business here.
+//! is durable. Files with other names are nobody's business here. Several threads may work in it by clones of one
+//! [`Folder`]: what one of them makes of a segment that another removes does not appear.
 
 use crate::index;
 use crate::pack::Packed;
@@ -10,9 +11,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much is written at once where a segment is prepared.
 const ZEROS_BYTES: usize = 1 << 20;
+/// Digits of a segment's number in a file's name.
+const DIGITS: usize = 16;
 /// Segments belong to the daemon's user, and its group may read them.
 const MODE: u32 = 0o640;
 
@@ -25,6 +29,8 @@ static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+    /// Held while files appear or vanish. Never for long: what takes long is done in unfinished files.
+    changing: Arc<Mutex<()>>,
 }
 
 /// What a file of a segment is.
@@ -36,12 +42,12 @@ pub enum Form {
     Packed,
     /// `.idx`: its index.
     Index,
-    /// `.tmp`: what is not complete.
+    /// `.tmp`, also behind one of these: what is not complete.
     Unfinished,
 }
 
 impl Form {
-    const ALL: [Self; 4] = [Self::Plain, Self::Packed, Self::Index, Self::Unfinished];
+    const WHOLE: [Self; 3] = [Self::Plain, Self::Packed, Self::Index];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -56,7 +62,16 @@ impl Form {
 impl Folder {
     /// The journal in this folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), changing: Arc::default() }
+    }
+
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner) // It guards no data.
+    }
+
+    /// Where a file of a segment is until it is complete.
+    fn unfinished(&self, number: u64, form: Form) -> PathBuf {
+        self.path_of(number, form).with_added_extension("tmp")
     }
 
     /// Where it is.
@@ -106,7 +121,7 @@ impl Folder {
         let mut removed = 0;
         for (number, form, _) in self.files()? {
             if form == Form::Unfinished {
-                remove_file(&self.path_of(number, form))?;
+                self.remove_unfinished(number)?;
                 removed += 1;
             }
         }
@@ -114,6 +129,11 @@ impl Folder {
             self.sync()?;
         }
         Ok(removed)
+    }
+
+    fn remove_unfinished(&self, number: u64) -> io::Result<()> {
+        remove_file(&self.path_of(number, Form::Unfinished))?;
+        Form::WHOLE.into_iter().try_for_each(|form| remove_file(&self.unfinished(number, form)))
     }
 
     /// Puts an index beside its segment.
@@ -128,13 +148,15 @@ impl Folder {
         form: Form,
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> io::Result<()> {
-        let unfinished = self.path_of(number, Form::Unfinished);
+        let unfinished = self.unfinished(number, form);
         let put = || {
             let options =
                 OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(MODE).clone();
             let mut file = options.open(&unfinished)?;
             write(&mut file)?;
             file.sync_all()?;
+            let _alone = self.change();
+            self.check_origin(number, form)?;
             fs::rename(&unfinished, self.path_of(number, form))?;
             self.sync()
         };
@@ -142,6 +164,17 @@ impl Folder {
             // What cannot be removed now is removed as a leftover.
             let _ = fs::remove_file(&unfinished);
         })
+    }
+
+    /// What is made of a segment is worth nothing if that was removed meanwhile.
+    fn check_origin(&self, number: u64, form: Form) -> io::Result<()> {
+        let has = |form| self.path_of(number, form).try_exists();
+        let is_there = match form {
+            Form::Packed => has(Form::Plain)?,
+            Form::Index => has(Form::Plain)? || has(Form::Packed)?,
+            Form::Plain | Form::Unfinished => true,
+        };
+        if is_there { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 
     /// Removes one file of a segment, durably.
@@ -182,10 +215,12 @@ impl Folder {
 
 /// The number and form that a file's name tells.
 fn parse(name: &str) -> Option<(u64, Form)> {
-    let digits = name.find('.')?;
-    let form = Form::ALL.into_iter().find(|form| form.suffix() == &name[digits..])?;
-    let number = name[..digits].parse().ok()?;
-    (format!("{number:016}") == name[..digits]).then_some((number, form))
+    let (digits, suffix) = name.split_at_checked(DIGITS)?;
+    let form = match suffix {
+        _ if suffix.ends_with(Form::Unfinished.suffix()) => Form::Unfinished,
+        _ => Form::WHOLE.into_iter().find(|form| form.suffix() == suffix)?,
+    };
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some((digits.parse().ok()?, form))
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
@@ -226,7 +261,9 @@ impl Store for Folder {
         // The segment last: what is left of it if this is broken off can be removed again.
         let first = if segment.is_packed { Form::Plain } else { Form::Packed };
         let last = if segment.is_packed { Form::Packed } else { Form::Plain };
-        for form in [Form::Index, Form::Unfinished, first, last] {
+        let _alone = self.change();
+        self.remove_unfinished(segment.number)?;
+        for form in [Form::Index, first, last] {
             remove_file(&self.path_of(segment.number, form))?;
         }
         self.sync()

@@ -262,3 +262,20 @@ fn the_kernel_keeps_the_lock_until_all_is_done() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn the_bell_ends_no_operation() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut disk) = disk_in(folder.path()) else { return };
+    add(&mut disk, folder.path(), 3);
+    fill(&mut disk);
+    let (bell, mut other) = (crate::uring::Bell::default(), Ring::new(&RingPlan::render()).unwrap());
+    bell.attach(disk.ring());
+    // The first operation of a run. It begins only when the ring is entered, after the bell has rung.
+    disk.begin(&write(0, 3, 0, BLOCK_BYTES, 0, Flush::Linked(OpId(1)))).unwrap();
+    bell.fall_asleep();
+    bell.ring_on(&mut other).unwrap();
+    other.enter(Duration::ZERO).unwrap();
+    let done = outcomes(&mut disk, &[OpId(0), OpId(1)]);
+    assert_eq!(done[&OpId(0)], Ok(BLOCK_BYTES));
+}
