@@ -269,7 +269,7 @@ fn the_bell_ends_no_operation() {
     let Some(mut disk) = disk_in(folder.path()) else { return };
     add(&mut disk, folder.path(), 3);
     fill(&mut disk);
-    let (bell, mut other) = (crate::uring::Bell::default(), Ring::new(&RingPlan::render()).unwrap());
+    let (bell, mut other) = (crate::uring::Bell::default(), Ring::new(&RingPlan::ingest(false)).unwrap());
     bell.attach(disk.ring());
     // The first operation of a run. It begins only when the ring is entered, after the bell has rung.
     disk.begin(&write(0, 3, 0, BLOCK_BYTES, 0, Flush::Linked(OpId(1)))).unwrap();
