@@ -367,3 +367,21 @@ fn a_blank_last_segment_that_is_removed_meanwhile_is_no_error() {
         assert_same(&records, &build.expected);
     }
 }
+
+/// What was removed with the first segment is not counted as missing where the next one begins with a bad block.
+#[test]
+fn what_was_removed_is_not_missing_although_a_bad_block_is_next() {
+    let build = flushed_at_once();
+    let (_place, folder) = folder(&build);
+    let mut bytes = build.segments[&1].clone();
+    bytes[200] ^= 1;
+    std::fs::write(folder.path_of(1, Form::Plain), bytes).unwrap();
+    let store = Changed::new(&folder, |opened| {
+        if opened == 0 {
+            remove(&folder, 0);
+        }
+    });
+    let (_, missing) = store.read(Span::ALL).unwrap();
+    assert!(!missing.is_empty());
+    assert!(missing.iter().all(|missing| missing.records.start > 0), "{missing:?}");
+}
