@@ -8,6 +8,10 @@
 //! durable and is broken, later blocks tell, which say how much was durable when they were made. Where a segment
 //! begins with a lower sequence than the one before it has come to, it is its blocks that count: the other one was
 //! poisoned, or cut.
+//!
+//! A journal may be read while it is written. What is said to be missing was looked at again after that was proven, so
+//! it is not what was only read too early; and segments that are packed meanwhile, or removed before they were come to,
+//! are no errors.
 
 mod chain;
 pub(crate) mod heads;
@@ -152,7 +156,7 @@ impl<'s> Reader<'s> {
     /// Begins to read. The first item, if there is any, is a [`Kind::Start`](crate::Kind::Start) record, perhaps a
     /// repeated one, unless that is what is corrupt.
     pub fn new(store: &'s dyn Store, span: Span) -> Result<Self, ReadError> {
-        let segments = Segments::new(store)?;
+        let segments = Segments::of_live(store)?;
         if segments.list.is_empty() {
             return Err(ReadError::Nothing(store.name()));
         }

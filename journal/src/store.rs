@@ -37,7 +37,7 @@ pub trait Store {
     /// All segments, by number, each once: one that is there both plain and packed is plain.
     fn list(&self) -> io::Result<Vec<Segment>>;
 
-    /// Opens one for reading.
+    /// Opens one for reading; packed, if it was packed since it was listed. Of kind `NotFound` if it was removed.
     fn open(&self, segment: &Segment) -> io::Result<Box<dyn Source>>;
 
     /// Ends a plain segment at `len`, durably.

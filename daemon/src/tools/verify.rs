@@ -1,8 +1,8 @@
 //! `chartd journal verify`: proves every block, and says what is there, what is not, and why.
 //!
 //! What holds: nothing is written, and a journal that a daemon writes meanwhile is no worse for it: its unfinished end is
-//! told and is no error. What looks corrupt in the newest segment is looked at once more, since it may have been read
-//! while it was written.
+//! told and is no error. Where something is missing and a segment was removed meanwhile, all is read once more: it
+//! may be that nothing else is missing.
 
 use super::progress::Progress;
 use super::when::Utc;
@@ -10,9 +10,9 @@ use super::{Outcome, ToolError};
 use crate::journal::Start;
 use crate::say;
 use journal::queue::Lost;
-use journal::{Kind, Missing, Record, Report, Store, Why};
+use journal::{Kind, Missing, Record, Report, Segment, Store, Why};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// So many gaps are told one by one.
@@ -32,19 +32,17 @@ pub struct Verify {
 /// Verifies, and prints the report.
 pub fn run(verify: &Verify) -> Result<Outcome, ToolError> {
     let store = super::open(&verify.dir)?;
-    let bytes: u64 =
-        store.list().map_err(journal::ReadError::from)?.iter().map(|segment| segment.bytes).sum();
-    let newest = store.list().map_err(journal::ReadError::from)?.iter().map(|segment| segment.number).max();
-    let (mut report, tour) = look(&store, "verifying", !verify.json)?;
-    if report.missing.iter().any(|missing| is_corrupt(missing) && Some(missing.segment) == newest) {
-        let (again, _) = look(&store, "looking again at what seems corrupt", !verify.json)?;
-        let place = |missing: &Missing| (missing.segment, missing.offset);
-        let still: BTreeSet<_> =
-            again.missing.iter().filter(|missing| is_corrupt(missing)).map(place).collect();
-        let before = report.missing.len();
-        report.missing.retain(|missing| !is_corrupt(missing) || still.contains(&place(missing)));
-        report.findings -= (before - report.missing.len()) as u64;
+    let (mut segments, mut looked) = (list(&store)?, look(&store, "verifying", !verify.json)?);
+    if looked.0.missing.iter().any(is_corrupt) {
+        let now = list(&store)?;
+        let is_removed = |segment: &Segment| now.iter().all(|other| other.number != segment.number);
+        if segments.iter().any(is_removed) {
+            looked = look(&store, "segments were removed meanwhile: verifying again", !verify.json)?;
+            segments = now;
+        }
     }
+    let (report, tour) = looked;
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let outcome = if report.missing.iter().any(is_corrupt) { Outcome::Corrupt } else { Outcome::Whole };
     if verify.json {
         say!("{}", as_json(&verify.dir, bytes, &report, &tour, outcome));
@@ -52,6 +50,10 @@ pub fn run(verify: &Verify) -> Result<Outcome, ToolError> {
         print(&verify.dir, bytes, &report, &tour, outcome);
     }
     Ok(outcome)
+}
+
+fn list(store: &dyn Store) -> Result<Vec<Segment>, ToolError> {
+    Ok(store.list().map_err(journal::ReadError::from)?)
 }
 
 fn is_corrupt(missing: &Missing) -> bool {

@@ -13,6 +13,8 @@ use std::io;
 
 /// From how many blocks that do not count the chain may go on.
 const SPARE_AT_MOST: usize = 1 << 14;
+/// So often a place is looked at where each look tells something else of what is missing.
+const LOOKS_AT_MOST: usize = 4;
 
 /// A place in an open segment.
 pub(crate) struct Cursor {
@@ -107,7 +109,12 @@ impl Reader<'_> {
             return Ok(());
         }
         self.limit = self.segments.limit(self.place)?;
-        let Some(head) = self.segments.head(self.place)? else {
+        let head = self.segments.head(self.place)?;
+        if self.next.is_none() && self.segments.is_gone(self.place) {
+            self.pass_segment();
+            return Ok(());
+        }
+        let Some(head) = head else {
             return match self.next {
                 Some(next) if next >= self.limit.below => {
                     self.pass_unread();
@@ -124,6 +131,7 @@ impl Reader<'_> {
             self.pass_segment();
             return Ok(());
         }
+        let is_first = self.next.is_none();
         let next = *self.next.get_or_insert(head.first);
         if self.spare_chains.contains(&head.previous_crc) {
             self.chain = Some(head.previous_crc);
@@ -146,7 +154,12 @@ impl Reader<'_> {
             self.chain = None;
         }
         self.expected = head.first;
-        self.open(self.place, 0, head.identity, 0)
+        self.open(self.place, 0, head.identity, 0)?;
+        if is_first && self.segments.is_gone(self.place) {
+            self.next = None;
+            self.pass_segment();
+        }
+        Ok(())
     }
 
     pub(super) fn open(
@@ -241,7 +254,7 @@ impl Reader<'_> {
 
     /// Passes over a segment that cannot be read, and would not count. One that is packed was whole once.
     fn pass_unread(&mut self) {
-        if self.segments.list[self.place].is_packed {
+        if self.segments.list[self.place].is_packed && !self.segments.is_gone(self.place) {
             self.tell_bad(0);
         }
         self.pass_segment();
@@ -265,8 +278,34 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Something is missing from here on: goes to where reading goes on, or ends.
+    /// No block that goes on was read here: goes to where reading goes on, or ends.
+    ///
+    /// What came here may have been written after the place was read, and before what proves that it is missing. So
+    /// only what a look finds that began when that was already proven is told.
     fn look_further(&mut self, offset: u64) -> Result<(), ReadError> {
+        let mut before = None;
+        for _ in 0..LOOKS_AT_MOST {
+            if self.goes_on_after_all()? {
+                return Ok(());
+            }
+            let found = self.search(offset)?;
+            let is_settled = !self.segments.is_live() || !self.tells(&found);
+            if is_settled || before.is_some_and(|before: Found| before.is_proven == found.is_proven) {
+                return self.go_to(&found, offset);
+            }
+            before = Some(found);
+        }
+        before.map_or(Ok(()), |found| self.go_to(&found, offset))
+    }
+
+    /// Whether the next block has come since the place was read.
+    fn goes_on_after_all(&mut self) -> Result<bool, ReadError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(false) };
+        cursor.window.forget();
+        Ok(self.next_block()?.is_some())
+    }
+
+    fn search(&mut self, offset: u64) -> Result<Found, ReadError> {
         let (identity, index) =
             self.cursor.as_ref().map_or((None, 0), |cursor| (Some(cursor.identity), cursor.index));
         let lost = Lost {
@@ -280,12 +319,22 @@ impl Reader<'_> {
             spare_chains: &self.spare_chains,
             durable: self.durable,
         };
-        let found = search(&mut self.segments, &lost)?;
+        search(&mut self.segments, &lost)
+    }
+
+    /// Whether something would be told as missing.
+    fn tells(&self, found: &Found) -> bool {
+        let is_end = found.resume.is_none();
+        let is_torn = is_end && (found.bytes > 0 || self.joined.pending().is_some());
+        found.is_proven && is_end || is_torn || found.resume.is_some_and(|resume| !resume.follows)
+    }
+
+    fn go_to(&mut self, found: &Found, offset: u64) -> Result<(), ReadError> {
         self.durable = found.durable;
         match found.resume {
-            Some(resume) => self.resume(resume, &found, offset),
+            Some(resume) => self.resume(resume, found, offset),
             None => {
-                self.end_here(&found, offset);
+                self.end_here(found, offset);
                 self.is_over = true;
                 self.tell_before();
                 Ok(())
@@ -318,7 +367,8 @@ impl Reader<'_> {
     /// The first sequence that is missing before this block. Where nothing was read before, it is known only of the
     /// very first segment.
     fn first_missing(&self, header: &BlockHeader) -> u64 {
-        let is_very_first = self.segments.list.first().is_some_and(|segment| segment.number == 0);
+        let is_very_first = self.segments.list.first().is_some_and(|segment| segment.number == 0)
+            && !self.segments.is_gone(0);
         self.next.unwrap_or(if is_very_first { 0 } else { header.first })
     }
 

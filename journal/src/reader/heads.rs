@@ -1,12 +1,13 @@
 //! The segments of a journal, and how each begins.
 //!
 //! What holds: a segment counts only below the lowest sequence with which a later one begins. How each begins is looked
-//! up when it is needed, and once.
+//! up when it is needed, and once. One that was removed since they were listed is empty.
 
 use crate::block::BadBlock;
 use crate::reader::window::Window;
 use crate::reader::{ReadError, parts};
 use crate::store::{Segment, Store};
+use std::cell::Cell;
 use std::io::ErrorKind;
 
 /// The first block of a segment.
@@ -33,29 +34,64 @@ pub(crate) struct Segments<'s> {
     pub(crate) store: &'s dyn Store,
     pub(crate) list: Vec<Segment>,
     heads: Vec<Option<Option<Head>>>,
+    /// Which were found to be removed. None if nobody may change the journal meanwhile.
+    gone: Option<Vec<Cell<bool>>>,
+}
+
+fn listed(store: &dyn Store) -> Result<Vec<Segment>, ReadError> {
+    let mut list = store.list()?;
+    list.sort_unstable();
+    list.dedup_by_key(|segment| segment.number);
+    Ok(list)
 }
 
 impl<'s> Segments<'s> {
+    /// Those of a journal that nobody else changes.
     pub(crate) fn new(store: &'s dyn Store) -> Result<Self, ReadError> {
-        let mut list = store.list()?;
-        list.sort_unstable();
-        list.dedup_by_key(|segment| segment.number);
-        let heads = vec![None; list.len()];
-        Ok(Self { store, list, heads })
+        let list = listed(store)?;
+        Ok(Self { store, heads: vec![None; list.len()], list, gone: None })
+    }
+
+    /// Those of a journal that may be written meanwhile, packed and made shorter.
+    pub(crate) fn of_live(store: &'s dyn Store) -> Result<Self, ReadError> {
+        let mut list = listed(store)?;
+        if list.windows(2).any(|pair| pair[0].number + 1 != pair[1].number) {
+            // One that was replaced while the folder was listed may be in the list in neither form.
+            list = listed(store)?;
+        }
+        let gone = Some(vec![Cell::new(false); list.len()]);
+        Ok(Self { store, heads: vec![None; list.len()], list, gone })
     }
 
     /// A single segment.
     pub(crate) fn of_one(store: &'s dyn Store, segment: Segment) -> Self {
-        Self { store, list: vec![segment], heads: vec![None] }
+        Self { store, list: vec![segment], heads: vec![None], gone: None }
     }
 
     /// Opens a segment. None if it is packed and cannot be unpacked at all.
     pub(crate) fn open(&self, place: usize) -> Result<Option<Window>, ReadError> {
         match self.store.open(&self.list[place]) {
             Ok(source) => Ok(Some(Window::new(source))),
-            Err(error) if self.list[place].is_packed && error.kind() == ErrorKind::InvalidData => Ok(None),
-            Err(source) => Err(ReadError::Io { segment: self.list[place].number, source }),
+            // One that was plain when it was listed may be packed now.
+            Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+            Err(source) => match &self.gone {
+                Some(gone) if source.kind() == ErrorKind::NotFound => {
+                    gone[place].set(true);
+                    Ok(Some(Window::empty()))
+                }
+                _ => Err(ReadError::Io { segment: self.list[place].number, source }),
+            },
         }
+    }
+
+    /// Whether it was not there any more when it was opened.
+    pub(crate) fn is_gone(&self, place: usize) -> bool {
+        self.gone.as_ref().and_then(|gone| gone.get(place)).is_some_and(Cell::get)
+    }
+
+    /// Whether the journal may be written meanwhile.
+    pub(crate) fn is_live(&self) -> bool {
+        self.gone.is_some()
     }
 
     /// How a segment begins. None if its first block is none.

@@ -24,12 +24,34 @@ pub(crate) struct Window {
     chunk: usize,
 }
 
+struct Nothing;
+
+impl Source for Nothing {
+    fn read_at(&mut self, _offset: u64, _out: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn len(&self) -> u64 {
+        0
+    }
+}
+
 /// A block that was proven, and where its records are in the window.
 pub(crate) type Proven = (BlockHeader, Range<usize>);
 
 impl Window {
     pub(crate) fn new(source: Box<dyn Source>) -> Self {
         Self { source, bytes: Vec::new(), base: 0, len: 0, chunk: FIRST_CHUNK_BYTES }
+    }
+
+    /// Of a segment that is not there any more.
+    pub(crate) fn empty() -> Self {
+        Self::new(Box::new(Nothing))
+    }
+
+    /// Has all be read anew: it may have been written meanwhile.
+    pub(crate) fn forget(&mut self) {
+        (self.base, self.len) = (0, 0);
     }
 
     /// How long the segment is, unpacked.

@@ -244,10 +244,13 @@ impl Store for Folder {
     }
 
     fn open(&self, segment: &Segment) -> io::Result<Box<dyn Source>> {
-        if segment.is_packed {
-            return Ok(Box::new(Packed::open(File::open(self.path_of(segment.number, Form::Packed))?)?));
+        if !segment.is_packed {
+            match Plain::open(&self.path_of(segment.number, Form::Plain)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // Perhaps packed meanwhile.
+                outcome => return Ok(Box::new(outcome?)),
+            }
         }
-        Ok(Box::new(Plain::open(&self.path_of(segment.number, Form::Plain))?))
+        Ok(Box::new(Packed::open(File::open(self.path_of(segment.number, Form::Packed))?)?))
     }
 
     fn cut(&self, segment: &Segment, len: u64) -> io::Result<()> {
