@@ -12,6 +12,9 @@ use rtrb::{Consumer, Producer};
 /// How long the payload of a gap is.
 pub const LOST_BYTES: usize = 40;
 
+/// So much is given back at once, if the queue is not small.
+const GIVE_BACK_BYTES: usize = 64 << 10;
+
 /// The hot thread's end.
 #[derive(Debug)]
 pub struct Tap {
@@ -27,6 +30,8 @@ pub struct Tap {
 pub struct Drain {
     queue: Consumer<u8>,
     front: Option<Front>,
+    /// Bytes that were read and are not given back yet: giving back costs both threads more than reading.
+    read_bytes: usize,
 }
 
 /// The record in hand: how much of its payload is still in the queue, and how many zeros behind it.
@@ -62,7 +67,7 @@ pub fn queue(bytes: usize, generation: u32) -> (Tap, Drain) {
         chunk.commit_all();
     }
     let tap = Tap { queue, accepted: 0, lost: Lost::default(), total_lost: 0, generation };
-    (tap, Drain { queue: drain, front: None })
+    (tap, Drain { queue: drain, front: None, read_bytes: 0 })
 }
 
 impl Tap {
@@ -113,22 +118,24 @@ impl Tap {
         self.queue.cached_slots() >= bytes || self.queue.slots() >= bytes
     }
 
+    /// Puts a record where there is room for it, which was looked for. It is shown as a whole, by one store.
     fn put(&mut self, header: Header, len: usize, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        let queue = &mut self.queue;
-        let mut left = padded(len);
+        // It is zeros: so is the padding, and whatever the caller has promised and does not put.
+        let Ok(mut chunk) = self.queue.write_chunk(padded(len)) else { return };
+        let (first, second) = chunk.as_mut_slices();
+        let mut at = 0;
         let mut put = |bytes: &[u8]| {
-            let bytes = &bytes[..bytes.len().min(left)];
-            left -= bytes.len();
-            let _ = queue.push_partial_slice(bytes); // There is room: it was looked for.
+            let bytes = &bytes[..bytes.len().min(HEADER_BYTES + len - at)];
+            let begin = at.min(first.len());
+            let here = bytes.len().min(first.len() - begin);
+            first[begin..begin + here].copy_from_slice(&bytes[..here]);
+            let rest = &bytes[here..];
+            second[(at + here).saturating_sub(first.len())..][..rest.len()].copy_from_slice(rest);
+            at += bytes.len();
         };
         put(&header.encode(len));
         write(&mut put);
-        // Padding, and whatever the caller has promised and not put.
-        while left > 0 {
-            let zeros = left.min(HEADER_BYTES);
-            left -= zeros;
-            let _ = queue.push_partial_slice(&[0; HEADER_BYTES][..zeros]);
-        }
+        chunk.commit_all();
         self.accepted += 1;
     }
 
@@ -150,18 +157,13 @@ impl Drain {
     pub fn front(&mut self) -> Option<(Header, usize)> {
         if self.front.is_none() {
             let mut bytes = [0; HEADER_BYTES];
-            {
-                let chunk = self.queue.read_chunk(HEADER_BYTES).ok()?;
-                let (first, second) = chunk.as_slices();
-                bytes[..first.len()].copy_from_slice(first);
-                bytes[first.len()..].copy_from_slice(second);
+            if !self.copy(&mut bytes) {
+                self.give_back();
+                return None;
             }
-            // The other end encodes known kinds only.
+            // The other end encodes known kinds only, and shows a record as a whole.
             let (header, len) = Header::decode(&bytes)?;
-            if self.queue.slots() < padded(len) {
-                return None; // The rest is being put.
-            }
-            self.skip(HEADER_BYTES);
+            self.read_bytes += HEADER_BYTES;
             self.front = Some(Front { header, left: len, padding: len.next_multiple_of(8) - len });
         }
         self.front.as_ref().map(|front| (front.header, front.left))
@@ -169,23 +171,25 @@ impl Drain {
 
     /// Takes the next bytes of the payload in hand: as many as `out` has, which is at most what [`Drain::front`] told.
     pub fn take(&mut self, out: &mut [u8]) {
-        if let Some(front) = &mut self.front {
-            let bytes = out.len().min(front.left);
-            let _ = self.queue.pop_partial_slice(&mut out[..bytes]);
+        let bytes = self.front.as_ref().map_or(0, |front| out.len().min(front.left));
+        if self.copy(&mut out[..bytes])
+            && let Some(front) = &mut self.front
+        {
             front.left -= bytes;
+            self.pass_over(bytes);
         }
     }
 
     /// Lets go of the record in hand, taken or not: the next one is the front then.
     pub fn pass(&mut self) {
         if let Some(front) = self.front.take() {
-            self.skip(front.left + front.padding);
+            self.pass_over(front.left + front.padding);
         }
     }
 
     /// How many bytes wait, those of a record in hand included.
     pub fn waiting_bytes(&self) -> usize {
-        self.queue.slots()
+        self.queue.slots() - self.read_bytes
     }
 
     /// How many bytes may wait.
@@ -195,7 +199,7 @@ impl Drain {
 
     /// Whether no record waits.
     pub fn is_empty(&self) -> bool {
-        self.front.is_none() && self.queue.slots() < HEADER_BYTES
+        self.front.is_none() && self.waiting_bytes() < HEADER_BYTES
     }
 
     /// Whether the other end is gone. What it has left can still be taken.
@@ -203,8 +207,27 @@ impl Drain {
         self.queue.is_abandoned()
     }
 
-    fn skip(&mut self, bytes: usize) {
-        if let Ok(chunk) = self.queue.read_chunk(bytes) {
+    /// Copies the next bytes that were not read. False if there are not so many.
+    fn copy(&mut self, out: &mut [u8]) -> bool {
+        let at = self.read_bytes;
+        let Ok(chunk) = self.queue.read_chunk(at + out.len()) else { return false };
+        let (first, second) = chunk.as_slices();
+        let begin = at.min(first.len());
+        let (here, rest) = out.split_at_mut(out.len().min(first.len() - begin));
+        here.copy_from_slice(&first[begin..][..here.len()]);
+        rest.copy_from_slice(&second[(at + here.len()).saturating_sub(first.len())..][..rest.len()]);
+        true
+    }
+
+    fn pass_over(&mut self, bytes: usize) {
+        self.read_bytes += bytes;
+        if self.read_bytes >= GIVE_BACK_BYTES.min(self.capacity_bytes() / 8) {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Ok(chunk) = self.queue.read_chunk(std::mem::take(&mut self.read_bytes)) {
             chunk.commit_all();
         }
     }
