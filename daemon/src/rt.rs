@@ -140,8 +140,8 @@ fn set_policy(thread: i32, policy: i32, priority: u8) -> nix::Result<()> {
 pub(crate) enum Background {
     /// It gets little, but something: somebody waits for it in the end.
     Late,
-    /// It gets what nobody else wants.
-    Idle,
+    /// It gets next to nothing while others want something. Not SCHED_IDLE: on a busy machine its work would pile up.
+    Last,
 }
 
 /// Has the calling thread, which has no real-time priority, stand back behind all others. Nothing depends on it.
@@ -152,15 +152,12 @@ pub(crate) fn step_back(background: Background) {
     const IDLE: libc::c_int = 3 << 13;
     let (nice, io) = match background {
         Background::Late => (10, LEAST_EFFORT),
-        Background::Idle => (19, IDLE),
+        Background::Last => (19, IDLE),
     };
     // SAFETY: neither call takes a pointer; they change the scheduling of the calling thread alone (who 0).
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, nice);
         libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, io);
-    }
-    if background == Background::Idle {
-        let _ = set_policy(0, libc::SCHED_IDLE, 0); // Being nice is nearly as good.
     }
 }
 

@@ -314,7 +314,7 @@ impl Keeper {
 /// Starts the thread that packs.
 fn spawn_pack(folder: Folder, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("chartd-pack".to_owned()).spawn(move || {
-        rt::step_back(rt::Background::Idle);
+        rt::step_back(rt::Background::Last);
         // What cannot be packed is passed over, until the next start.
         let mut least = 0;
         while !shared.stop.load(Acquire) {
