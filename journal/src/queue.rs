@@ -202,11 +202,6 @@ impl Drain {
         self.front.is_none() && self.waiting_bytes() < HEADER_BYTES
     }
 
-    /// Whether the other end is gone. What it has left can still be taken.
-    pub fn is_abandoned(&self) -> bool {
-        self.queue.is_abandoned()
-    }
-
     /// Copies the next bytes that were not read. False if there are not so many.
     fn copy(&mut self, out: &mut [u8]) -> bool {
         let at = self.read_bytes;
