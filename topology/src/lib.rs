@@ -1,0 +1,112 @@
+//! The CPUs of a machine, and which of them are for whom: chartd's threads and the tuner choose alike, since both ask
+//! here.
+//!
+//! What holds: everything is computed from [`Topology`], which is read through a function that the caller gives, so
+//! that a recorded machine is as good as the one at hand.
+
+mod choice;
+mod list;
+
+pub use choice::{Choice, choose};
+pub use list::{CpuList, ParseCpuListError};
+
+/// What is known of one CPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its number.
+    pub id: usize,
+    /// The socket it is in.
+    pub package: usize,
+    /// The NUMA node it is on.
+    pub node: usize,
+    /// All CPUs of its core, itself included.
+    pub core: CpuList,
+    /// All CPUs that share its last-level cache, itself included; empty if the kernel does not say.
+    pub cache: CpuList,
+}
+
+/// The CPUs of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Topology {
+    /// Those that are online, by their number.
+    pub cpus: Vec<Cpu>,
+    /// Those that the kernel keeps free of other work.
+    pub isolated: CpuList,
+    /// Those that the kernel runs without a tick while one task is on them.
+    pub nohz_full: CpuList,
+    /// The CPU that the machine was started on: it is never isolated.
+    pub boot_cpu: usize,
+}
+
+impl Topology {
+    /// Reads it. `read` gives the text of a file under `/sys`, if there is one, and `list` the names in a folder.
+    pub fn read(read: impl Fn(&str) -> Option<String>, list: impl Fn(&str) -> Vec<String>) -> Self {
+        const CPUS: &str = "/sys/devices/system/cpu";
+        let cpus = |path: &str| read(path).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let online: CpuList = cpus(&format!("{CPUS}/online"));
+        let nodes: Vec<(usize, CpuList)> = list("/sys/devices/system/node")
+            .iter()
+            .filter_map(|name| name.strip_prefix("node")?.parse().ok())
+            .map(|node: usize| (node, cpus(&format!("/sys/devices/system/node/node{node}/cpulist"))))
+            .collect();
+        let cpu = |id: usize| {
+            let own = format!("{CPUS}/cpu{id}");
+            let number = |name: &str| read(&format!("{own}/topology/{name}"))?.trim().parse::<usize>().ok();
+            let with_itself = |path: &str| {
+                let found = cpus(path);
+                if found.contains(id) { found } else { CpuList::from_iter([id]) }
+            };
+            Cpu {
+                id,
+                package: number("physical_package_id").unwrap_or(0),
+                node: nodes.iter().find(|(_, cpus)| cpus.contains(id)).map_or(0, |(node, _)| *node),
+                core: with_itself(&format!("{own}/topology/thread_siblings_list")),
+                cache: last_cache(&own, &read, &list),
+            }
+        };
+        Self {
+            cpus: online.iter().map(cpu).collect(),
+            isolated: cpus(&format!("{CPUS}/isolated")),
+            nohz_full: cpus(&format!("{CPUS}/nohz_full")),
+            boot_cpu: 0,
+        }
+    }
+
+    /// The numbers of all CPUs that are online.
+    pub fn online(&self) -> CpuList {
+        self.cpus.iter().map(|cpu| cpu.id).collect()
+    }
+
+    /// What is known of a CPU, if it is online.
+    pub fn cpu(&self, id: usize) -> Option<&Cpu> {
+        self.cpus.iter().find(|cpu| cpu.id == id)
+    }
+
+    /// The CPUs of a NUMA node.
+    pub fn node(&self, node: usize) -> CpuList {
+        self.cpus.iter().filter(|cpu| cpu.node == node).map(|cpu| cpu.id).collect()
+    }
+
+    /// All NUMA nodes that have CPUs, by their number.
+    pub fn nodes(&self) -> Vec<usize> {
+        let mut nodes: Vec<_> = self.cpus.iter().map(|cpu| cpu.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// Who shares a CPU's cache of the highest level.
+fn last_cache(
+    cpu: &str,
+    read: impl Fn(&str) -> Option<String>,
+    list: impl Fn(&str) -> Vec<String>,
+) -> CpuList {
+    let caches = list(&format!("{cpu}/cache"));
+    let level = |name: &String| {
+        read(&format!("{cpu}/cache/{name}/level")).and_then(|text| text.trim().parse::<u32>().ok())
+    };
+    let last = caches.iter().filter(|name| name.starts_with("index")).max_by_key(|name| level(name));
+    let shared = last.and_then(|name| read(&format!("{cpu}/cache/{name}/shared_cpu_list")));
+    shared.and_then(|text| text.parse().ok()).unwrap_or_default()
+}

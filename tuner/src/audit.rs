@@ -1,0 +1,226 @@
+//! What a host's settings are, beside what is wished for them.
+//!
+//! What holds: it only reads. What is effective counts, not what was asked for: a setting whose effect shows elsewhere
+//! is judged there. What cannot be read is unknown, never well.
+
+use crate::catalogue;
+use crate::facts::{Facts, Owner};
+use crate::host::{Host, HostError, HostErrorKind};
+use crate::knob::{Knob, Persist, Phase, Places, Spot, Wanted};
+use crate::place::{self, Place};
+use crate::profile::Profile;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a setting stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// As it is wished.
+    Ok,
+    /// Not as it is wished, and it can be set.
+    Drift,
+    /// It will be as it is wished once the host is booted again.
+    PendingReboot,
+    /// Not as it is wished, but somebody else, who runs, sets it: one of both would undo what the other does.
+    Conflict,
+    /// Not as it is wished, and it cannot be set on this host.
+    NotSettable,
+    /// This host has no such thing.
+    NotSupported,
+    /// It does nothing on this kernel, whatever it says.
+    Obsolete,
+    /// It cannot be read, or its effect cannot.
+    Unknown,
+    /// Nothing is wished for it.
+    Left,
+}
+
+impl Status {
+    /// All of them, as tables order them.
+    pub const ALL: [Self; 9] = [
+        Self::Drift,
+        Self::PendingReboot,
+        Self::Conflict,
+        Self::NotSettable,
+        Self::Unknown,
+        Self::Obsolete,
+        Self::NotSupported,
+        Self::Ok,
+        Self::Left,
+    ];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Drift => "drift",
+            Self::PendingReboot => "pending-reboot",
+            Self::Conflict => "conflict",
+            Self::NotSettable => "not-settable",
+            Self::NotSupported => "not-supported",
+            Self::Obsolete => "obsolete",
+            Self::Unknown => "unknown",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How one setting stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whose it is.
+    pub knob: &'static str,
+    /// What of the host it is about; empty for the whole host.
+    pub subject: String,
+    /// Where it stands; none if nowhere.
+    pub place: Option<Place>,
+    /// How.
+    pub status: Status,
+    /// What it is; none if absent or not to be read.
+    pub current: Option<String>,
+    /// What shows of it elsewhere.
+    pub effective: Option<String>,
+    /// What is wished, as text.
+    pub wanted: Option<String>,
+    /// What would be written.
+    pub target: Option<String>,
+    /// When its turn comes.
+    pub phase: Phase,
+    /// How it comes back after a reboot.
+    pub persist: Persist,
+    /// What else is to be said. A sentence.
+    pub note: Option<String>,
+}
+
+/// Looks at every knob of the catalogue, in its order.
+pub fn audit(host: &dyn Host, facts: &Facts, profile: &Profile) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for knob in catalogue::all() {
+        match (knob.places)(facts) {
+            Places::At(spots) if spots.is_empty() => {
+                findings.push(nowhere(knob, Status::NotSupported, "this host has none of these"));
+            }
+            Places::At(spots) => {
+                findings.extend(spots.iter().map(|spot| look(host, facts, profile, knob, spot)));
+            }
+            Places::NotSupported(why) => findings.push(nowhere(knob, Status::NotSupported, &why)),
+            Places::Obsolete(why) => findings.push(nowhere(knob, Status::Obsolete, &why)),
+            Places::Unknown(why) => findings.push(nowhere(knob, Status::Unknown, &why)),
+        }
+    }
+    findings
+}
+
+fn nowhere(knob: &Knob, status: Status, why: &str) -> Finding {
+    Finding { status, note: Some(why.into()), ..blank(knob, "") }
+}
+
+fn blank(knob: &Knob, subject: &str) -> Finding {
+    Finding {
+        knob: knob.id,
+        subject: subject.into(),
+        place: None,
+        status: Status::Left,
+        current: None,
+        effective: None,
+        wanted: None,
+        target: None,
+        phase: knob.phase,
+        persist: knob.persist,
+        note: None,
+    }
+}
+
+/// Looks at one setting.
+fn look(host: &dyn Host, facts: &Facts, profile: &Profile, knob: &Knob, spot: &Spot) -> Finding {
+    let wanted = profile.wish(knob).at(spot, facts);
+    let mut finding = Finding {
+        place: Some(spot.place.clone()),
+        wanted: wanted.as_ref().map(Wanted::to_string),
+        target: wanted.as_ref().map(Wanted::target),
+        ..blank(knob, &spot.subject)
+    };
+    let (current, effective) = match read(host, spot) {
+        Ok(states) => states,
+        Err(error) => return unreadable(finding, &error),
+    };
+    let met = |place: &Place, state: &Option<String>, wanted: &Wanted| {
+        state.as_ref().is_some_and(|state| wanted.is_met(place.form(), state))
+    };
+    let is_written = wanted.as_ref().is_none_or(|wanted| met(&spot.place, &current, wanted));
+    let has_effect = match (&spot.effect, &wanted) {
+        (Some(place), Some(wanted)) => met(place, &effective, wanted),
+        _ => is_written,
+    };
+    (finding.status, finding.note) = match &wanted {
+        None => (Status::Left, None),
+        Some(_) if has_effect => (Status::Ok, None),
+        Some(wanted) => judge(facts, knob, spot, wanted, current.is_some(), is_written),
+    };
+    (finding.current, finding.effective) = (current, effective);
+    finding
+}
+
+fn read(host: &dyn Host, spot: &Spot) -> Result<(Option<String>, Option<String>), HostError> {
+    let effective = match &spot.effect {
+        Some(place) => place::get(host, place)?,
+        None => None,
+    };
+    Ok((place::get(host, &spot.place)?, effective))
+}
+
+fn unreadable(finding: Finding, error: &HostError) -> Finding {
+    let (status, note) = match error.kind {
+        HostErrorKind::Denied => (Status::Unknown, format!("{error}: run it as root to see")),
+        HostErrorKind::NotSupported | HostErrorKind::Io | HostErrorKind::Invalid => {
+            (Status::NotSupported, error.to_string())
+        }
+        _ => (Status::Unknown, error.to_string()),
+    };
+    Finding { status, note: Some(note), ..finding }
+}
+
+/// Why a setting is not as it is wished.
+fn judge(
+    facts: &Facts,
+    knob: &Knob,
+    spot: &Spot,
+    wanted: &Wanted,
+    is_there: bool,
+    is_written: bool,
+) -> (Status, Option<String>) {
+    if let Some(why) = &spot.fixed {
+        return (Status::NotSettable, Some(why.clone()));
+    }
+    if let Place::Parameter { key, form } = &spot.place {
+        let next = facts.boot.next_command_line.as_deref().and_then(|line| place::parameter(line, key));
+        if next.is_some_and(|value| wanted.is_met(*form, &value)) && !is_written {
+            return (Status::PendingReboot, None);
+        }
+        if is_written {
+            return (Status::Drift, Some("it is on the command line, but the kernel does not follow".into()));
+        }
+    } else if !is_there && matches!(spot.place, Place::Attribute { .. }) {
+        return (Status::NotSupported, Some("this kernel has no such file".into()));
+    }
+    if knob.persist == Persist::Never {
+        return (Status::Drift, Some("it is only looked at".into()));
+    }
+    if let Some(owner) = owner(facts, knob.id) {
+        return (Status::Conflict, Some(format!("{} runs and sets it, too", owner.unit)));
+    }
+    (Status::Drift, is_written.then(|| "it was written, but has no effect yet".into()))
+}
+
+/// Who else turns this knob, and runs.
+pub fn owner<'a>(facts: &'a Facts, knob: &str) -> Option<&'a Owner> {
+    let turns = |owner: &&Owner| owner.turns.iter().any(|prefix| knob.starts_with(prefix.as_str()));
+    facts.owners.iter().filter(|owner| owner.is_active).find(turns)
+}

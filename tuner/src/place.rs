@@ -1,0 +1,296 @@
+//! Where a setting stands, and how it is read, compared and written.
+//!
+//! What holds: the state of every place is text, or that it is absent. What [`get`] returns, [`set`] puts back as it
+//! was. Two states that mean the same to the kernel compare equal: `[none] mq-deadline` and `none`, `0-3` and
+//! `0,1,2,3`.
+
+use crate::host::{GpuItem, Host, HostError, HostErrorKind, NicItem, absent_is_none};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use topology::CpuList;
+
+/// Where a setting stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Place {
+    /// A file of procfs or sysfs, written in place.
+    Attribute {
+        /// Which.
+        path: PathBuf,
+        /// How its text is meant.
+        form: Form,
+    },
+    /// A configuration file, put there whole. Its state is its text.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A parameter of the kernel's command line. Its state is what stands behind its `=`, empty for one without; of
+    /// one that stands there more than once, the values with blanks between. It is changed by files, not by [`set`].
+    Parameter {
+        /// Its name, such as `nohz_full`.
+        key: String,
+        /// How its value is meant.
+        form: Form,
+    },
+    /// A unit of systemd. Its state is its file's and its own: `enabled active`, `disabled inactive`, `masked inactive`.
+    Unit {
+        /// Its name, with its ending.
+        name: String,
+    },
+    /// An area of swap. Its state is its priority; absent if it is not in use.
+    Swap {
+        /// The device or file.
+        area: PathBuf,
+    },
+    /// A network card's setting.
+    Nic {
+        /// The name of its interface.
+        interface: String,
+        /// Which setting.
+        item: NicItem,
+    },
+    /// A graphics card's setting.
+    Gpu {
+        /// Its PCI address.
+        pci: String,
+        /// Which setting.
+        item: GpuItem,
+    },
+}
+
+/// How text is meant, and so when two mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// As it stands there, but for blanks around it.
+    Text,
+    /// A whole number.
+    Number,
+    /// `Y`, `1` or `on` for yes; `N`, `0` or `off` for no.
+    Flag,
+    /// One of several words, the chosen one in brackets: `a [b] c`.
+    Choice,
+    /// CPUs as a list: `0-3,8`.
+    Cpus,
+    /// CPUs as a mask: `ff`.
+    CpuMask,
+    /// Words or numbers with blanks between, of which the first counts: `4 4 1 7` of kernel.printk.
+    First,
+}
+
+/// Names by which the kernel knows the same thing; it reads back the second.
+const ALIASES: [(&str, &str); 2] = [("deadline", "mq-deadline"), ("noop", "none")];
+
+impl Form {
+    /// The state that text of the kernel stands for: of a choice, the chosen word.
+    pub fn normal(self, text: &str) -> String {
+        let text = text.trim();
+        match self {
+            Self::Choice => {
+                let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+                let word = chosen.map_or(text, |(word, _)| word);
+                ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name).into()
+            }
+            Self::Flag => match text.to_ascii_lowercase().as_str() {
+                "y" | "1" | "on" | "yes" => "1".into(),
+                "n" | "0" | "off" | "no" => "0".into(),
+                _ => text.into(),
+            },
+            Self::Cpus => text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string()),
+            Self::CpuMask => CpuList::parse_mask(text).map_or_else(|_| text.into(), |cpus| cpus.to_string()),
+            Self::First => text.split_whitespace().next().unwrap_or_default().into(),
+            Self::Text | Self::Number => text.into(),
+        }
+    }
+
+    /// Whether two texts mean the same.
+    pub fn is_same(self, one: &str, other: &str) -> bool {
+        let (one, other) = (self.normal(one), self.normal(other));
+        match (self, one.parse::<i128>(), other.parse::<i128>()) {
+            (Self::Number | Self::First, Ok(one), Ok(other)) => one == other,
+            _ => one == other,
+        }
+    }
+
+    /// What is written for a state: CPU masks in the kernel's form, everything else as it is.
+    fn written(self, state: &str) -> String {
+        match (self, state.parse::<CpuList>()) {
+            (Self::CpuMask, Ok(cpus)) => cpus.to_mask(),
+            _ => state.into(),
+        }
+    }
+}
+
+impl Place {
+    /// A file of procfs or sysfs.
+    pub fn attribute(path: impl Into<PathBuf>, form: Form) -> Self {
+        Self::Attribute { path: path.into(), form }
+    }
+
+    /// A sysctl by its name, such as `vm.swappiness`.
+    pub fn sysctl(name: &str, form: Form) -> Self {
+        Self::attribute(format!("/proc/sys/{}", name.replace('.', "/")), form)
+    }
+
+    /// A parameter of the kernel's command line.
+    pub fn parameter(key: &str, form: Form) -> Self {
+        Self::Parameter { key: key.into(), form }
+    }
+
+    /// How its state is meant.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Attribute { form, .. } | Self::Parameter { form, .. } => *form,
+            Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } | Self::Unit { .. } => Form::Text,
+            Self::Swap { .. } => Form::Number,
+        }
+    }
+
+    /// Whether two states of it mean the same; absent means only itself.
+    pub fn is_same(&self, one: Option<&str>, other: Option<&str>) -> bool {
+        match (self, one, other) {
+            (_, None, None) => true,
+            // Of a file, every byte counts.
+            (Self::File { .. }, one, other) => one == other,
+            (_, Some(one), Some(other)) => self.form().is_same(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute { path, .. } | Self::File { path, .. } => write!(f, "{}", path.display()),
+            Self::Parameter { key, .. } => write!(f, "kernel parameter {key}"),
+            Self::Unit { name } => write!(f, "{name}"),
+            Self::Swap { area } => write!(f, "swap on {}", area.display()),
+            Self::Nic { interface, item } => write!(f, "{interface} {item}"),
+            Self::Gpu { pci, item } => write!(f, "GPU {pci} {item}"),
+        }
+    }
+}
+
+/// The state of a place; none if it is absent.
+pub fn get(host: &dyn Host, place: &Place) -> Result<Option<String>, HostError> {
+    match place {
+        Place::Attribute { path, form } => {
+            Ok(absent_is_none(host.read(path))?.map(|text| state_of(*form, &text)))
+        }
+        Place::File { path, .. } => absent_is_none(host.read(path)),
+        Place::Parameter { key, .. } => Ok(parameter(&host.read(Path::new("/proc/cmdline"))?, key)),
+        Place::Unit { name } => unit(host, name),
+        Place::Swap { area } => {
+            let swaps = absent_is_none(host.read(Path::new("/proc/swaps")))?.unwrap_or_default();
+            let line = swaps.lines().skip(1).find(|line| line.split_whitespace().next() == area.to_str());
+            Ok(line.and_then(|line| line.split_whitespace().last()).map(str::to_owned))
+        }
+        Place::Nic { interface, item } => host.nic(interface, *item),
+        Place::Gpu { pci, item } => host.gpu(pci, *item),
+    }
+}
+
+/// What is kept of an attribute's text: enough to put it back.
+fn state_of(form: Form, text: &str) -> String {
+    match form {
+        // All of its words are put back, though only the first counts.
+        Form::First => text.trim().into(),
+        form => form.normal(text),
+    }
+}
+
+/// Puts a place into a state. That it took is not certain before it is read again.
+pub fn set(host: &dyn Host, place: &Place, state: Option<&str>) -> Result<(), HostError> {
+    let fixed = |subject: &Path| HostError::new(subject, HostErrorKind::Invalid, "it cannot be made absent");
+    match (place, state) {
+        (Place::Attribute { path, form }, Some(state)) => host.write(path, &form.written(state)),
+        (Place::Attribute { path, .. }, None) => Err(fixed(path)),
+        (Place::File { path, mode }, Some(text)) => host.replace(path, text, *mode),
+        (Place::File { path, .. }, None) => host.remove(path),
+        (Place::Parameter { key, .. }, _) => {
+            Err(HostError::new(Path::new(key), HostErrorKind::NotSupported, "it is set by the boot loader"))
+        }
+        (Place::Unit { name }, Some(state)) => set_unit(host, name, state),
+        (Place::Unit { name }, None) => Err(fixed(Path::new(name))),
+        (Place::Swap { area }, state) => host.set_swap(area, state.and_then(|state| state.parse().ok())),
+        (Place::Nic { interface, item }, Some(state)) => host.set_nic(interface, *item, state),
+        (Place::Nic { interface, .. }, None) => Err(fixed(Path::new(interface))),
+        (Place::Gpu { pci, item }, state) => host.set_gpu(pci, *item, state.unwrap_or_default()),
+    }
+}
+
+/// A parameter's values on a command line, up to `--`. Dashes and underscores in names are alike to the kernel.
+pub fn parameter(command_line: &str, key: &str) -> Option<String> {
+    let alike = |name: &str| name.replace('-', "_") == key.replace('-', "_");
+    let own = command_line.split_whitespace().take_while(|word| *word != "--");
+    let values: Vec<_> = own
+        .map(|word| word.split_once('=').unwrap_or((word, "")))
+        .filter(|(name, _)| alike(name))
+        .map(|(_, value)| value)
+        .collect();
+    (!values.is_empty()).then(|| values.join(" "))
+}
+
+fn unit(host: &dyn Host, name: &str) -> Result<Option<String>, HostError> {
+    let asked = ["show", "--property=LoadState,ActiveState,UnitFileState", name];
+    let told = host.run("systemctl", &asked)?;
+    let of = |key: &str| told.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    if of("LoadState").is_none_or(|state| state == "not-found") {
+        return Ok(None);
+    }
+    let is_active = matches!(of("ActiveState"), Some("active" | "activating" | "reloading"));
+    let file = of("UnitFileState").filter(|state| !state.is_empty()).unwrap_or("static");
+    Ok(Some(format!("{file} {}", if is_active { "active" } else { "inactive" })))
+}
+
+fn set_unit(host: &dyn Host, name: &str, state: &str) -> Result<(), HostError> {
+    let (file, activity) = state.split_once(' ').unwrap_or((state, ""));
+    let systemctl = |verb: &str| host.run("systemctl", &[verb, name]).map(drop);
+    if file != "masked" {
+        systemctl("unmask")?;
+    }
+    match file {
+        "enabled" => systemctl("enable")?,
+        "disabled" => systemctl("disable")?,
+        "masked" => systemctl("mask")?,
+        // Static, generated and the like are enabled by others.
+        _ => {}
+    }
+    match activity {
+        "active" => systemctl("start"),
+        "inactive" => systemctl("stop"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_means_the_same_is_the_same() {
+        assert!(Form::Choice.is_same("[none] mq-deadline kyber", "none"));
+        assert!(Form::Choice.is_same("none [mq-deadline]", "deadline"));
+        assert!(!Form::Choice.is_same("none [mq-deadline]", "none"));
+        assert!(Form::Cpus.is_same("0,1,2,3\n", "0-3"));
+        assert!(Form::CpuMask.is_same("00000000,0000000f", "f"));
+        assert!(Form::Flag.is_same("Y\n", "1") && !Form::Flag.is_same("Y", "0"));
+        assert!(Form::Number.is_same("010", "10") && Form::First.is_same("4\t4\t1\t7", "4"));
+        assert!(Form::Text.is_same("n/a\n", "n/a"));
+    }
+
+    #[test]
+    fn parameters_are_found_wherever_they_stand() {
+        let line =
+            "quiet isolcpus=managed_irq,2-3 console=tty0 console=ttyS0 rcu-nocbs=1 -- init=x quiet=2\n";
+        assert_eq!(parameter(line, "isolcpus").unwrap(), "managed_irq,2-3");
+        assert_eq!(parameter(line, "console").unwrap(), "tty0 ttyS0");
+        assert_eq!(parameter(line, "rcu_nocbs").unwrap(), "1");
+        assert_eq!(parameter(line, "quiet").unwrap(), "");
+        assert_eq!(parameter(line, "init"), None);
+    }
+}
