@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod catalogue;
 pub mod facts;
+pub mod gpu;
 pub mod host;
 pub mod knob;
 pub mod place;
