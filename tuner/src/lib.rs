@@ -11,6 +11,7 @@ pub mod facts;
 pub mod gpu;
 pub mod host;
 pub mod knob;
+pub mod measure;
 pub mod place;
 pub mod plan;
 pub mod profile;
