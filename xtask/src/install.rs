@@ -31,9 +31,10 @@ use Kind::{Configuration, Part, Program};
 
 /// A file: its source, in the folder of built programs or in `systemd/`; its destination; what it is.
 /// `@LIB@` stands for the folder below which systemd looks.
-const TABLE: [(&str, &str, Kind); 9] = [
+const TABLE: [(&str, &str, Kind); 10] = [
     ("chartd", "@PREFIX@/bin/chartd", Program),
     ("chartctl", "@PREFIX@/bin/chartctl", Program),
+    ("tuner", "@PREFIX@/bin/tuner", Program),
     ("chartd.service", "@LIB@/systemd/system/chartd.service", Part),
     ("chartd.socket", "@LIB@/systemd/system/chartd.socket", Part),
     ("chartd.slice", "@LIB@/systemd/system/chartd.slice", Part),
@@ -48,6 +49,7 @@ Next, as root on the machine that is to run it:
   systemd-sysusers && systemd-tmpfiles --create chartd.conf
   udevadm control --reload && udevadm trigger /dev/cpu_dma_latency
   editor /etc/chartd/chartd.toml && chartd check
+  tuner audit                               # what else the machine could be given; it changes nothing
   systemctl daemon-reload && systemctl enable --now chartd.socket chartd.service
   usermod --append --groups chartd USER     # for each who may read charts";
 
