@@ -3,6 +3,7 @@
 //! All of it goes through [`Host`], so that a recorded or modelled machine is as good as the one at hand. Paths are
 //! those of the machine, absolute, wherever it really lies.
 
+mod later;
 mod live;
 
 pub use live::Live;
@@ -10,6 +11,10 @@ pub use live::Live;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What [`Host::replace`] may leave beside a file, with this behind its name, if it is interrupted.
+pub const UNFINISHED: &str = ".tuner-new";
 
 /// A machine. Reading has no side effect; only what takes `&self` and says so writes.
 pub trait Host {
@@ -35,6 +40,12 @@ pub trait Host {
     /// Removes a file, lastingly. That it is not there is no error.
     fn remove(&self, path: &Path) -> Result<(), HostError>;
 
+    /// Removes a folder, lastingly, if nothing is in it. That something is, or that it is not there, is no error. Where
+    /// folders are there only by what is in them, nothing is to be done.
+    fn remove_folder(&self, _path: &Path) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// Appends to a file, which is made if it is missing (its mode is 0o600), lastingly: it is on the medium when this
     /// returns.
     fn append(&self, path: &Path, text: &str) -> Result<(), HostError>;
@@ -46,6 +57,17 @@ pub trait Host {
     /// Runs a program of the machine to its end and returns what it printed on standard output. One that ends with
     /// another status than 0 is an error.
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String, HostError>;
+
+    /// Has this program run once more, for the same machine and with these arguments, when so much time has passed or
+    /// before. It goes on when this process has ended, and may be run when there is nothing to do for it yet.
+    fn later(&self, _after: Duration, arguments: &[&str]) -> Result<(), HostError> {
+        Err(HostError::new(Path::new("tuner"), HostErrorKind::NotSupported, arguments.join(" ")))
+    }
+
+    /// Lets so much time pass.
+    fn pause(&self, how_long: Duration) {
+        std::thread::sleep(how_long);
+    }
 
     /// A setting of a network card, as text; none if the driver has no such setting.
     fn nic(&self, _interface: &str, _item: NicItem) -> Result<Option<String>, HostError> {

@@ -3,7 +3,7 @@
 //! What holds: with a root, no path leads out of it, symbolic links and `..` included (openat2 with RESOLVE_IN_ROOT);
 //! programs are only those that lie in it. Files are replaced by a rename, flushed before and after.
 
-use super::{Host, HostError, HostErrorKind, Lock};
+use super::{Host, HostError, HostErrorKind, Lock, UNFINISHED, later};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Files larger than this are no settings.
 const LARGEST_BYTES: u64 = 16 << 20;
@@ -128,7 +129,7 @@ impl Host for Live {
     fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<(), HostError> {
         let (folder, name) = self.parent(path, true)?;
         let mut temporary = name.as_os_str().to_owned();
-        temporary.push(".tuner-new");
+        temporary.push(UNFINISHED);
         let beside = path.with_file_name(&temporary);
         let failed = |error: std::io::Error| HostError::of(path, &error);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW;
@@ -151,6 +152,22 @@ impl Host for Live {
             Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(refused(path, errno)),
         }
+    }
+
+    fn remove_folder(&self, path: &Path) -> Result<(), HostError> {
+        let (folder, name) = match self.parent(path, false) {
+            Err(error) if error.kind == HostErrorKind::Absent => return Ok(()),
+            other => other?,
+        };
+        match unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => flush(path, folder),
+            Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(refused(path, errno)),
+        }
+    }
+
+    fn later(&self, after: Duration, arguments: &[&str]) -> Result<(), HostError> {
+        later::later(self, &self.root, after, arguments)
     }
 
     fn append(&self, path: &Path, text: &str) -> Result<(), HostError> {
