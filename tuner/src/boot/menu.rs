@@ -21,6 +21,8 @@ pub struct Item {
     pub title: String,
     /// What it is called by; empty if it has no id.
     pub id: String,
+    /// Who may boot it where the menu is locked by a password, as options: `--unrestricted`, or `--users` and names.
+    pub access: Vec<String>,
     /// The lines between its braces, without blanks around them. Those of items within it are not among them.
     pub lines: Vec<String>,
     /// The items within it; empty for an entry.
@@ -167,9 +169,17 @@ fn item(words: &[String], is_menu: bool) -> Item {
     Item {
         title: words.get(1).cloned().unwrap_or_default(),
         id: after("$menuentry_id_option").or_else(|| after("--id")).unwrap_or_default(),
+        access: access(words),
         is_menu,
         ..Item::default()
     }
+}
+
+fn access(words: &[String]) -> Vec<String> {
+    let at = |option: &str| words.iter().position(|word| word == option);
+    let free = at("--unrestricted").and_then(|at| words.get(at..=at));
+    let users = at("--users").and_then(|at| words.get(at..at + 2));
+    [free, users].into_iter().flatten().flatten().cloned().collect()
 }
 
 /// A line of GRUB's language as words, without their quotes; a comment is none.
@@ -258,6 +268,17 @@ submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-a
         assert_eq!(menu.default_entry(Some("1>2")).unwrap().entry.title, "RT");
         assert_eq!(menu.default_entry(None).unwrap().path, "gnulinux-simple-1a");
         assert_eq!(menu.default_entry(Some("gone")).unwrap().path, "gnulinux-simple-1a");
+    }
+
+    #[test]
+    fn who_may_boot_an_entry_is_kept() {
+        let of = |options: &str| {
+            let text = format!("menuentry 'a' {options} --id 'b' {{\n\tlinux /vmlinuz-1 ro\n}}\n");
+            Menu::parse(&text).find("b").unwrap().entry.access.clone()
+        };
+        assert_eq!(of("--class x"), [""; 0]);
+        assert_eq!(of("--class x --unrestricted"), ["--unrestricted"]);
+        assert_eq!(of("--users \"ann bob\""), ["--users", "ann bob"]);
     }
 
     #[test]

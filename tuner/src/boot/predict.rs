@@ -156,3 +156,87 @@ fn reached(form: Form, found: &str, wanted: &str, at_least: bool) -> bool {
     }
     form.is_same(found, wanted) || (form == Form::Text && Form::Flag.is_same(found, wanted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Live;
+
+    fn parameter(key: &str, value: &str) -> Parameter {
+        Parameter { knob: "boot.x".into(), key: key.into(), value: value.into(), from: None }
+    }
+
+    /// What is missed on a host with these files.
+    fn missed(predictions: &[Prediction], files: &[(&str, &str)]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Live::new(folder.path()).unwrap();
+        for (path, text) in files {
+            host.replace(Path::new(path), text, 0o644).unwrap();
+        }
+        predictions.iter().filter_map(|prediction| prediction.missed(&host)).collect()
+    }
+
+    #[test]
+    fn effects_are_looked_for_where_the_kernel_shows_them() {
+        let cases = [
+            ("isolcpus", "managed_irq,domain,2-3", "/sys/devices/system/cpu/isolated", "2,3\n", "\n"),
+            ("isolcpus", "2-3,6", "/sys/devices/system/cpu/isolated", "2-3,6\n", "2-3\n"),
+            ("nohz_full", "2-3", "/sys/devices/system/cpu/nohz_full", "2-3\n", "(null)\n"),
+            ("irqaffinity", "0-1", "/proc/irq/default_smp_affinity", "00000003\n", "f\n"),
+            ("nosmt", "", "/sys/devices/system/cpu/smt/active", "0\n", "1\n"),
+            ("nmi_watchdog", "0", "/proc/sys/kernel/nmi_watchdog", "0\n", "1\n"),
+            ("hugepages", "0:3,1:4", "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "7\n", "6\n"),
+            (
+                "transparent_hugepage",
+                "never",
+                "/sys/kernel/mm/transparent_hugepage/enabled",
+                "a [never]",
+                "[a] never",
+            ),
+            ("rcu-x.y", "1", "/sys/module/rcu_x/parameters/y", "Y\n", "N\n"),
+        ];
+        for (key, value, path, good, bad) in cases {
+            let parameter = parameter(key, value);
+            let line = format!("ro {}\n", parameter.word());
+            let predictions = predict(&[parameter], None);
+            let with = |text| missed(&predictions, &[("/proc/cmdline", &line), (path, text)]);
+            assert_eq!(with(good), [""; 0]);
+            assert!(with(bad).len() == 1 && with(bad)[0].contains(path), "{key}: {:?}", with(bad));
+        }
+    }
+
+    #[test]
+    fn a_file_that_a_kernel_lacks_is_missed_but_for_a_modules() {
+        let of = |key: &str, value: &str| {
+            let parameter = parameter(key, value);
+            let line = format!("{}\n", parameter.word());
+            missed(&predict(&[parameter], None), &[("/proc/cmdline", &line)]).len()
+        };
+        assert_eq!(of("nohz_full", "2-3"), 1);
+        assert_eq!(of("nvme_core.default_ps_max_latency_us", "0"), 0);
+        // Only `domain` shows among the isolated.
+        assert_eq!(of("isolcpus", "managed_irq,2-3"), 0);
+        assert_eq!(
+            missed(&predict(&[parameter("skew_tick", "1")], None), &[("/proc/cmdline", "skew_tick=10\n")])
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_size_of_pages_counts_for_those_after_it() {
+        let parameters = [parameter("hugepagesz", "1G"), parameter("hugepages", "2")];
+        let line = ("/proc/cmdline", "hugepagesz=1G hugepages=2\n");
+        let pages = |count| ("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", count);
+        assert_eq!(missed(&predict(&parameters, None), &[line, pages("2\n")]), [""; 0]);
+        assert_eq!(missed(&predict(&parameters, None), &[line, pages("1\n")]).len(), 1);
+    }
+
+    #[test]
+    fn another_kernel_than_was_chosen_is_missed() {
+        let predictions = predict(&[], Some("6.1.0-37-rt-amd64"));
+        let with = |release| missed(&predictions, &[("/proc/sys/kernel/osrelease", release)]);
+        assert_eq!(with("6.1.0-37-rt-amd64\n"), [""; 0]);
+        assert_eq!(with("6.1.0-38-amd64\n").len(), 1);
+    }
+}

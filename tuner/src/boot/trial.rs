@@ -78,8 +78,27 @@ pub fn script(
         };
         body += &format!("\t{line}\n");
     }
+    // In a menu that is locked by a password, the trial must not wait for one where the default does not.
+    let access: String = base.entry.access.iter().map(|word| format!("'{word}' ")).collect();
     // The delimiter in quotes: the shell changes nothing within.
     Ok(format!(
-        "#!/bin/sh\n{HEADER}# GRUB boots this entry once; the default entry stays as it is.\ncat << 'TUNER_TRIAL'\nmenuentry 'Trial of tuner' --id {TRIAL_ENTRY} {{\n{body}}}\nTUNER_TRIAL\n"
+        "#!/bin/sh\n{HEADER}# GRUB boots this entry once; the default entry stays as it is.\ncat << 'TUNER_TRIAL'\nmenuentry 'Trial of tuner' {access}--id {TRIAL_ENTRY} {{\n{body}}}\nTUNER_TRIAL\n"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::menu::Menu;
+
+    #[test]
+    fn the_trial_is_the_base_but_for_our_words_and_asks_for_no_more_passwords() {
+        let text = "menuentry 'a' --unrestricted --id 'b' {\n\tsavedefault\n\tload_video\n\tlinux /vmlinuz-1 ro old=1\n\tinitrd /i\n}\n";
+        let menu = Menu::parse(text);
+        let of = |key: &str| Parameter { knob: "k".into(), key: key.into(), value: "1".into(), from: None };
+        let script = script(&menu.find("b").unwrap(), &[of("old")], &[of("new")], "id").unwrap();
+        let printed = script.split_once("'TUNER_TRIAL'\n").unwrap().1;
+        let expected = "menuentry 'Trial of tuner' '--unrestricted' --id tuner-trial {\n\tload_video\n\tlinux /vmlinuz-1 ro new=1 panic=10 tuner.trial=id\n\tinitrd /i\n}\nTUNER_TRIAL\n";
+        assert_eq!(printed, expected);
+    }
 }

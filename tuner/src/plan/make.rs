@@ -74,8 +74,13 @@ pub fn make(
     let mut next = Next::default();
     if facts.boot.loader == Loader::Grub {
         next = Next::of(host, facts, findings, &wanted, &mut desired, &mut plan.notes)?;
-    } else if !wanted.is_empty() {
-        plan.notes.push(boot::by_hand(facts.boot.loader, &wanted));
+    } else {
+        let next = facts.boot.next_command_line.as_deref().unwrap_or_default();
+        let is_set = |parameter: &Parameter| boot::menu::words(next).contains(&parameter.word());
+        let lacking: Vec<_> = wanted.into_iter().filter(|parameter| !is_set(parameter)).collect();
+        if !lacking.is_empty() {
+            plan.notes.push(boot::by_hand(facts.boot.loader, &lacking));
+        }
     }
     plan.parameters = next.added.clone();
     let proposal = Proposal {
