@@ -6,13 +6,16 @@
 //! writes to the host; what is found says how it was found; what cannot be known is called unknown.
 
 pub mod audit;
+pub mod boot;
 pub mod catalogue;
 pub mod engine;
 pub mod facts;
 pub mod gpu;
 pub mod host;
+pub mod interlock;
 pub mod knob;
 pub mod measure;
+pub mod persist;
 pub mod place;
 pub mod plan;
 pub mod profile;

@@ -4,6 +4,7 @@
 //! was. Two states that mean the same to the kernel compare equal: `[none] mq-deadline` and `none`, `0-3` and
 //! `0,1,2,3`.
 
+use crate::boot::environment;
 use crate::host::{GpuItem, Host, HostError, HostErrorKind, NicItem, absent_is_none};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -60,6 +61,8 @@ pub enum Place {
         /// Which setting.
         item: GpuItem,
     },
+    /// The entry that GRUB boots the next time, and only then. Its state is the entry's id; absent if none is armed.
+    NextBoot,
 }
 
 /// How text is meant, and so when two mean the same.
@@ -145,7 +148,9 @@ impl Place {
     pub fn form(&self) -> Form {
         match self {
             Self::Attribute { form, .. } | Self::Parameter { form, .. } => *form,
-            Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } | Self::Unit { .. } => Form::Text,
+            Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } | Self::Unit { .. } | Self::NextBoot => {
+                Form::Text
+            }
             Self::Swap { .. } => Form::Number,
         }
     }
@@ -171,6 +176,7 @@ impl fmt::Display for Place {
             Self::Swap { area } => write!(f, "swap on {}", area.display()),
             Self::Nic { interface, item } => write!(f, "{interface} {item}"),
             Self::Gpu { pci, item } => write!(f, "GPU {pci} {item}"),
+            Self::NextBoot => f.write_str("the entry that GRUB boots next"),
         }
     }
 }
@@ -191,6 +197,11 @@ pub fn get(host: &dyn Host, place: &Place) -> Result<Option<String>, HostError> 
         }
         Place::Nic { interface, item } => host.nic(interface, *item),
         Place::Gpu { pci, item } => host.gpu(pci, *item),
+        // GRUB leaves an empty variable behind when it has booted what was armed.
+        Place::NextBoot => {
+            let armed = environment::variable(host, "next_entry")?;
+            Ok(armed.filter(|entry| !entry.is_empty()))
+        }
     }
 }
 
@@ -220,6 +231,8 @@ pub fn set(host: &dyn Host, place: &Place, state: Option<&str>) -> Result<(), Ho
         (Place::Nic { interface, item }, Some(state)) => host.set_nic(interface, *item, state),
         (Place::Nic { interface, .. }, None) => Err(fixed(Path::new(interface))),
         (Place::Gpu { pci, item }, state) => host.set_gpu(pci, *item, state.unwrap_or_default()),
+        (Place::NextBoot, Some(entry)) => host.run("grub-reboot", &[entry]).map(drop),
+        (Place::NextBoot, None) => host.run("grub-editenv", &["-", "unset", "next_entry"]).map(drop),
     }
 }
 

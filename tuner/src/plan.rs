@@ -3,7 +3,12 @@
 //! What holds: it is computed from findings and changes nothing. It can be written down and applied later: it names the
 //! host and the boot it is for, and each change the state it expects, so that a plan that is out of date is refused.
 
+mod make;
+
+pub use make::{Options, PlanError, make};
+
 use crate::audit::{Finding, Status};
+use crate::boot::NextBoot;
 use crate::facts::{Facts, Identity};
 use crate::knob::{Persist, Phase};
 use crate::place::Place;
@@ -31,6 +36,15 @@ pub struct Plan {
     pub parameters: Vec<Parameter>,
     /// Why it is not to be applied as it is.
     pub refusals: Vec<Refusal>,
+    /// What else is to be known of it: that it takes a reboot, what is to be done by hand. A sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// What the next boot is to be; none if nothing changes about it. `boot::check` looks whether it will.
+    #[serde(default)]
+    pub boot: Option<NextBoot>,
+    /// Whether it completes the apply before it, as a promotion does: undoing one undoes both.
+    #[serde(default)]
+    pub completes: bool,
 }
 
 /// One change of one place.
@@ -104,8 +118,12 @@ pub struct Refusal {
 
 /// The changes that make drifting settings as they are wished: in order, without the files that keep them.
 pub fn changes(findings: &[Finding]) -> Vec<Change> {
+    changes_of(findings, &[Status::Drift])
+}
+
+fn changes_of(findings: &[Finding], statuses: &[Status]) -> Vec<Change> {
     let drifting = findings.iter().filter(|finding| {
-        finding.status == Status::Drift && !matches!(finding.persist, Persist::Never | Persist::Boot)
+        statuses.contains(&finding.status) && !matches!(finding.persist, Persist::Never | Persist::Boot)
     });
     let change = |finding: &Finding| {
         Some(Change {
@@ -154,6 +172,9 @@ impl Plan {
             hooks: Vec::new(),
             parameters: Vec::new(),
             refusals: Vec::new(),
+            notes: Vec::new(),
+            boot: None,
+            completes: false,
         }
     }
 }

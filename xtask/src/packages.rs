@@ -11,7 +11,7 @@ struct Need {
     tests: &'static str,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need { program: "chromium", package: "chromium", tests: "the page in a real browser" },
     Need {
         program: "systemd-nspawn",
@@ -20,6 +20,7 @@ const NEEDS: [Need; 5] = [
     },
     Need { program: "strace", package: "strace", tests: "system calls of the hot threads" },
     Need { program: "node", package: "nodejs", tests: "axes against lightweight-charts" },
+    Need { program: "update-grub", package: "grub2-common", tests: "the boot menu made by GRUB's own tools" },
     Need { program: "npm", package: "npm", tests: "axes against lightweight-charts" },
 ];
 
