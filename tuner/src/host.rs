@@ -4,8 +4,10 @@
 //! those of the machine, absolute, wherever it really lies.
 
 mod live;
+mod recorded;
 
 pub use live::Live;
+pub use recorded::{Recorded, RecordedError};
 
 use std::fmt;
 use std::io;
