@@ -5,9 +5,11 @@
 //! that a recorded machine is as good as the one at hand.
 
 mod choice;
+mod device;
 mod list;
 
 pub use choice::{Choice, choose};
+pub use device::device_node;
 pub use list::{CpuList, ParseCpuListError};
 
 /// What is known of one CPU.

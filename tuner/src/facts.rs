@@ -9,6 +9,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use topology::{Choice, CpuList, Topology};
 
+mod boot;
+mod devices;
+mod guest;
+mod interfaces;
+pub(crate) mod kernel;
+mod owners;
 mod read;
 
 /// Reads what a host is, and chooses CPUs for so many hot threads.
@@ -129,8 +135,8 @@ pub struct Interface {
     pub driver: Option<String>,
     /// Its NUMA node, if it is on one.
     pub node: Option<usize>,
-    /// Whether a session comes in through it, by the address that SSH_CONNECTION names; or, where that cannot be told,
-    /// whether the default route goes through it.
+    /// Whether the session's answers leave through it, to the address that SSH_CONNECTION names; or, where that cannot
+    /// be told, whether a default route goes through it.
     pub carries_session: bool,
     /// The names of its queues: `rx-0`, `tx-0`.
     pub queues: Vec<String>,
@@ -169,7 +175,8 @@ pub struct Boot {
     pub loader: Loader,
     /// Kernels that are installed, by their release.
     pub kernels: Vec<String>,
-    /// The command line that the next boot will have, if the boot loader's configuration can be read.
+    /// The command line that the next boot will have, if the boot loader's configuration can be read: without `root=`
+    /// and the like where only what it is made from can be.
     pub next_command_line: Option<String>,
 }
 

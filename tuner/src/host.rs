@@ -5,8 +5,10 @@
 
 mod later;
 mod live;
+mod recorded;
 
 pub use live::Live;
+pub use recorded::{Recorded, RecordedError};
 
 use std::fmt;
 use std::io;
@@ -20,6 +22,11 @@ pub const UNFINISHED: &str = ".tuner-new";
 pub trait Host {
     /// The text of a file. What is not UTF-8 is replaced; files of sysfs end in a newline, which stays.
     fn read(&self, path: &Path) -> Result<String, HostError>;
+
+    /// The bytes of a file that is not text.
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>, HostError> {
+        self.read(path).map(String::into_bytes)
+    }
 
     /// The names in a folder, sorted.
     fn list(&self, path: &Path) -> Result<Vec<String>, HostError>;

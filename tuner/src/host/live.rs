@@ -85,10 +85,14 @@ fn flush(path: &Path, folder: OwnedFd) -> Result<(), HostError> {
 
 impl Host for Live {
     fn read(&self, path: &Path) -> Result<String, HostError> {
+        self.bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>, HostError> {
         let file = File::from(self.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0)?);
         let mut bytes = Vec::new();
         file.take(LARGEST_BYTES).read_to_end(&mut bytes).map_err(|error| HostError::of(path, &error))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
