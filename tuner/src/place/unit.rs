@@ -25,9 +25,14 @@ const FOLDERS: [&str; 13] = [
     "/lib/systemd/system",
     "/run/systemd/generator.late",
 ];
-/// Where `systemctl enable` puts its links, and what a unit is called that has one there.
-const ENABLING: [(&str, &str); 2] =
-    [("/etc/systemd/system", "enabled"), ("/run/systemd/system", "enabled-runtime")];
+/// Where `systemctl enable` and generators put their links, and what a unit is called that has one there.
+const ENABLING: [(&str, &str); 5] = [
+    ("/etc/systemd/system", "enabled"),
+    ("/run/systemd/generator.early", "enabled-runtime"),
+    ("/run/systemd/system", "enabled-runtime"),
+    ("/run/systemd/generator", "enabled-runtime"),
+    ("/run/systemd/generator.late", "enabled-runtime"),
+];
 /// Folders of links there: `multi-user.target.wants`.
 const LINKS: [&str; 3] = [".wants", ".requires", ".upholds"];
 /// Names may lead to names; not further than this.
