@@ -207,8 +207,8 @@ fn judge(
         if is_written {
             return (Status::Drift, Some("it is on the command line, but the kernel does not follow".into()));
         }
-    } else if !is_there && matches!(spot.place, Place::Attribute { .. }) {
-        return (Status::NotSupported, Some("this kernel has no such file".into()));
+    } else if let (false, Some(why)) = (is_there, spot.place.absence()) {
+        return (Status::NotSupported, Some(why.into()));
     }
     if knob.persist == Persist::Never {
         return (Status::Drift, Some("it is only looked at".into()));

@@ -3,13 +3,30 @@
 //! Where each recommendation comes from stands in its `explain`. To add a knob: declare it in the file of its area, and
 //! wish for it in a profile.
 
+mod block;
+mod gpu;
 mod memory;
+mod network;
+mod obsolete;
+mod pci;
+mod services;
 
 use crate::knob::Knob;
 
 /// All knobs.
 pub fn all() -> impl Iterator<Item = &'static Knob> {
-    [memory::KNOBS].into_iter().flatten()
+    [
+        memory::KNOBS,
+        block::KNOBS,
+        network::KNOBS,
+        network::CARDS,
+        pci::KNOBS,
+        gpu::KNOBS,
+        services::KNOBS,
+        obsolete::KNOBS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The knob of this name.

@@ -3,6 +3,7 @@
 //! All of it goes through [`Host`], so that a recorded or modelled machine is as good as the one at hand. Paths are
 //! those of the machine, absolute, wherever it really lies.
 
+mod ethtool;
 mod later;
 mod live;
 mod recorded;

@@ -84,7 +84,8 @@ pub enum Places {
     At(Vec<Spot>),
     /// Nowhere: this host has no such thing. A sentence.
     NotSupported(String),
-    /// Nowhere that matters: it does nothing on this kernel, though it may be there. A sentence.
+    /// Nowhere that matters: it does nothing on this kernel, though it may be there, or another knob does what was
+    /// meant by it. A sentence.
     Obsolete(String),
     /// It cannot be told without more privilege. A sentence.
     Unknown(String),

@@ -11,6 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use topology::CpuList;
 
+mod unit;
+
 /// Where a setting stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -79,10 +81,12 @@ pub enum Form {
     Choice,
     /// CPUs as a list: `0-3,8`.
     Cpus,
-    /// CPUs as a mask: `ff`.
+    /// CPUs as a mask: `ff`. Its state and what is wished for it are lists all the same; only the kernel sees masks.
     CpuMask,
     /// Words or numbers with blanks between, of which the first counts: `4 4 1 7` of kernel.printk.
     First,
+    /// How a unit is enabled, and whether it is active: `enabled active`. Not all of it may be known.
+    Unit,
 }
 
 /// Names by which the kernel knows the same thing; it reads back the second.
@@ -103,15 +107,19 @@ impl Form {
                 "n" | "0" | "off" | "no" => "0".into(),
                 _ => text.into(),
             },
-            Self::Cpus => text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string()),
-            Self::CpuMask => CpuList::parse_mask(text).map_or_else(|_| text.into(), |cpus| cpus.to_string()),
+            Self::Cpus | Self::CpuMask => {
+                text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string())
+            }
             Self::First => text.split_whitespace().next().unwrap_or_default().into(),
-            Self::Text | Self::Number => text.into(),
+            Self::Text | Self::Number | Self::Unit => text.into(),
         }
     }
 
     /// Whether two texts mean the same.
     pub fn is_same(self, one: &str, other: &str) -> bool {
+        if self == Self::Unit {
+            return unit::is_same(one, other);
+        }
         let (one, other) = (self.normal(one), self.normal(other));
         match (self, one.parse::<i128>(), other.parse::<i128>()) {
             (Self::Number | Self::First, Ok(one), Ok(other)) => one == other,
@@ -148,10 +156,20 @@ impl Place {
     pub fn form(&self) -> Form {
         match self {
             Self::Attribute { form, .. } | Self::Parameter { form, .. } => *form,
-            Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } | Self::Unit { .. } | Self::NextBoot => {
-                Form::Text
-            }
+            Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } | Self::NextBoot => Form::Text,
+            Self::Unit { .. } => Form::Unit,
             Self::Swap { .. } => Form::Number,
+        }
+    }
+
+    /// What it means that it is absent, where that is no state to bring about but the lack of the thing. A sentence.
+    pub fn absence(&self) -> Option<&'static str> {
+        match self {
+            Self::Attribute { .. } => Some("this kernel has no such file"),
+            Self::Unit { .. } => Some("there is no such unit"),
+            Self::Nic { .. } => Some("its driver has no such setting"),
+            Self::Gpu { .. } => Some("it cannot be asked of this card, or its driver is not there to tell"),
+            Self::File { .. } | Self::Parameter { .. } | Self::Swap { .. } | Self::NextBoot => None,
         }
     }
 
@@ -189,7 +207,7 @@ pub fn get(host: &dyn Host, place: &Place) -> Result<Option<String>, HostError> 
         }
         Place::File { path, .. } => absent_is_none(host.read(path)),
         Place::Parameter { key, .. } => Ok(parameter(&host.read(Path::new("/proc/cmdline"))?, key)),
-        Place::Unit { name } => unit(host, name),
+        Place::Unit { name } => unit::state(host, name),
         Place::Swap { area } => {
             let swaps = absent_is_none(host.read(Path::new("/proc/swaps")))?.unwrap_or_default();
             let line = swaps.lines().skip(1).find(|line| line.split_whitespace().next() == area.to_str());
@@ -205,9 +223,20 @@ pub fn get(host: &dyn Host, place: &Place) -> Result<Option<String>, HostError> 
     }
 }
 
+/// The same from whoever knows for certain, which may take a program: for those who change it, not for an audit.
+pub fn get_exactly(host: &dyn Host, place: &Place) -> Result<Option<String>, HostError> {
+    match place {
+        Place::Unit { name } => unit::exactly(host, name),
+        place => get(host, place),
+    }
+}
+
 /// What is kept of an attribute's text: enough to put it back.
 fn state_of(form: Form, text: &str) -> String {
     match form {
+        Form::CpuMask => {
+            CpuList::parse_mask(text).map_or_else(|_| text.trim().into(), |cpus| cpus.to_string())
+        }
         // All of its words are put back, though only the first counts.
         Form::First => text.trim().into(),
         form => form.normal(text),
@@ -225,7 +254,7 @@ pub fn set(host: &dyn Host, place: &Place, state: Option<&str>) -> Result<(), Ho
         (Place::Parameter { key, .. }, _) => {
             Err(HostError::new(Path::new(key), HostErrorKind::NotSupported, "it is set by the boot loader"))
         }
-        (Place::Unit { name }, Some(state)) => set_unit(host, name, state),
+        (Place::Unit { name }, Some(state)) => unit::set(host, name, state),
         (Place::Unit { name }, None) => Err(fixed(Path::new(name))),
         (Place::Swap { area }, state) => host.set_swap(area, state.and_then(|state| state.parse().ok())),
         (Place::Nic { interface, item }, Some(state)) => host.set_nic(interface, *item, state),
@@ -248,38 +277,6 @@ pub fn parameter(command_line: &str, key: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(" "))
 }
 
-fn unit(host: &dyn Host, name: &str) -> Result<Option<String>, HostError> {
-    let asked = ["show", "--property=LoadState,ActiveState,UnitFileState", name];
-    let told = host.run("systemctl", &asked)?;
-    let of = |key: &str| told.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    if of("LoadState").is_none_or(|state| state == "not-found") {
-        return Ok(None);
-    }
-    let is_active = matches!(of("ActiveState"), Some("active" | "activating" | "reloading"));
-    let file = of("UnitFileState").filter(|state| !state.is_empty()).unwrap_or("static");
-    Ok(Some(format!("{file} {}", if is_active { "active" } else { "inactive" })))
-}
-
-fn set_unit(host: &dyn Host, name: &str, state: &str) -> Result<(), HostError> {
-    let (file, activity) = state.split_once(' ').unwrap_or((state, ""));
-    let systemctl = |verb: &str| host.run("systemctl", &[verb, name]).map(drop);
-    if file != "masked" {
-        systemctl("unmask")?;
-    }
-    match file {
-        "enabled" => systemctl("enable")?,
-        "disabled" => systemctl("disable")?,
-        "masked" => systemctl("mask")?,
-        // Static, generated and the like are enabled by others.
-        _ => {}
-    }
-    match activity {
-        "active" => systemctl("start"),
-        "inactive" => systemctl("stop"),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +287,7 @@ mod tests {
         assert!(Form::Choice.is_same("none [mq-deadline]", "deadline"));
         assert!(!Form::Choice.is_same("none [mq-deadline]", "none"));
         assert!(Form::Cpus.is_same("0,1,2,3\n", "0-3"));
-        assert!(Form::CpuMask.is_same("00000000,0000000f", "f"));
+        assert!(Form::CpuMask.is_same("0,1", "0-1") && !Form::CpuMask.is_same("3", "0-1"));
         assert!(Form::Flag.is_same("Y\n", "1") && !Form::Flag.is_same("Y", "0"));
         assert!(Form::Number.is_same("010", "10") && Form::First.is_same("4\t4\t1\t7", "4"));
         assert!(Form::Text.is_same("n/a\n", "n/a"));

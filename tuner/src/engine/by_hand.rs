@@ -30,6 +30,8 @@ pub(super) fn of(place: &Place, state: Option<&str>) -> String {
         (Place::Swap { area }, None) => format!("swapoff {}", quoted(&area.to_string_lossy())),
         (Place::Nic { interface, item }, state) => nic(interface, *item, state.unwrap_or_default()),
         (Place::Gpu { pci, item }, state) => gpu(pci, *item, state.unwrap_or_default()),
+        (Place::NextBoot, Some(entry)) => format!("grub-reboot {}", quoted(entry)),
+        (Place::NextBoot, None) => "grub-editenv - unset next_entry".into(),
     }
 }
 

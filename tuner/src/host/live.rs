@@ -1,16 +1,19 @@
 //! The machine at hand, or one whose files lie in a folder.
 //!
 //! What holds: with a root, no path leads out of it, symbolic links and `..` included (openat2 with RESOLVE_IN_ROOT);
-//! programs are only those that lie in it. Files are replaced by a rename, flushed before and after.
+//! programs are only those that lie in it. Files are replaced by a rename, flushed before and after. Network cards and
+//! swap are those of the machine at hand alone: a folder has none.
 
-use super::{Host, HostError, HostErrorKind, Lock, UNFINISHED, later};
+use super::{Host, HostError, HostErrorKind, Lock, NicItem, UNFINISHED, ethtool, later};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +41,13 @@ impl Live {
     /// Whether it is the machine at hand.
     pub fn is_here(&self) -> bool {
         self.root == Path::new("/")
+    }
+
+    /// Refuses what only the machine at hand has.
+    fn only_here(&self, subject: &Path) -> Result<(), HostError> {
+        let said = "only the machine at hand has it, not a folder";
+        let refusal = || HostError::new(subject, HostErrorKind::NotSupported, said);
+        if self.is_here() { Ok(()) } else { Err(refusal()) }
     }
 
     fn open(&self, path: &Path, flags: OFlag, mode: u32) -> Result<OwnedFd, HostError> {
@@ -74,6 +84,10 @@ impl Live {
         }
     }
 }
+
+/// `SWAP_FLAG_PREFER` of `linux/swap.h`: the low 15 bits are a priority.
+const WITH_PRIORITY: i32 = 0x8000;
+const HIGHEST_PRIORITY: i32 = 0x7fff;
 
 fn refused(path: &Path, errno: Errno) -> HostError {
     HostError::of(path, &errno.into())
@@ -213,5 +227,30 @@ impl Host for Live {
             ));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+    fn nic(&self, interface: &str, item: NicItem) -> Result<Option<String>, HostError> {
+        if self.is_here() { ethtool::get(interface, item) } else { Ok(None) }
+    }
+
+    fn set_nic(&self, interface: &str, item: NicItem, value: &str) -> Result<(), HostError> {
+        self.only_here(Path::new(interface))?;
+        ethtool::set(interface, item, value)
+    }
+
+    fn set_swap(&self, area: &Path, priority: Option<i32>) -> Result<(), HostError> {
+        self.only_here(area)?;
+        let nul = |_| HostError::new(area, HostErrorKind::Invalid, "it is no path");
+        let path = CString::new(area.as_os_str().as_bytes()).map_err(nul)?;
+        let outcome = match priority {
+            Some(priority) => {
+                // Priorities below zero are the kernel's own: it gives them where none is asked for.
+                let flags = if priority < 0 { 0 } else { WITH_PRIORITY | priority.min(HIGHEST_PRIORITY) };
+                // SAFETY: the path ends in a zero and outlives the call.
+                unsafe { libc::swapon(path.as_ptr(), flags) }
+            }
+            // SAFETY: as above.
+            None => unsafe { libc::swapoff(path.as_ptr()) },
+        };
+        Errno::result(outcome).map(drop).map_err(|errno| refused(area, errno))
     }
 }
