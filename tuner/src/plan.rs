@@ -115,7 +115,7 @@ pub fn changes(findings: &[Finding]) -> Vec<Change> {
             persist: finding.persist,
             place: finding.place.clone()?,
             from: finding.current.clone(),
-            to: Some(finding.target.clone()?),
+            to: finding.target.clone(),
             at_least: finding.wanted.as_ref().is_some_and(|wanted| wanted.starts_with(">=")),
         })
     };
