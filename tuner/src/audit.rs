@@ -144,19 +144,21 @@ fn look(host: &dyn Host, facts: &Facts, profile: &Profile, knob: &Knob, spot: &S
     let mut finding = Finding {
         place: Some(spot.place.clone()),
         wanted: wanted.as_ref().map(Wanted::to_string),
-        target: wanted.as_ref().map(Wanted::target),
+        target: wanted.as_ref().and_then(Wanted::target),
         ..blank(knob, &spot.subject)
     };
     let (current, effective) = match read(host, spot) {
         Ok(states) => states,
         Err(error) => return unreadable(finding, &error),
     };
-    let met = |place: &Place, state: &Option<String>, wanted: &Wanted| {
-        state.as_ref().is_some_and(|state| wanted.is_met(place.form(), state))
+    let met = |place: &Place, state: &Option<String>, wanted: &Wanted| match state {
+        Some(state) => wanted.is_met(place.form(), state),
+        None => *wanted == Wanted::Absent,
     };
     let is_written = wanted.as_ref().is_none_or(|wanted| met(&spot.place, &current, wanted));
     let has_effect = match (&spot.effect, &wanted) {
-        (Some(place), Some(wanted)) => met(place, &effective, wanted),
+        // What only happens to be so now may be gone with the next boot. What cannot be set is as good as it is.
+        (Some(place), Some(wanted)) => met(place, &effective, wanted) && (is_written || spot.fixed.is_some()),
         _ => is_written,
     };
     (finding.status, finding.note) = match &wanted {
@@ -213,7 +215,9 @@ fn judge(
     if knob.persist == Persist::Never {
         return (Status::Drift, Some("it is only looked at".into()));
     }
-    if let Some(owner) = owner(facts, knob.id) {
+    // Stopping somebody is no conflict with him.
+    let is_itself = |owner: &&Owner| spot.place == Place::Unit { name: owner.unit.clone() };
+    if let Some(owner) = owner(facts, knob.id).filter(|owner| !is_itself(owner)) {
         return (Status::Conflict, Some(format!("{} runs and sets it, too", owner.unit)));
     }
     (Status::Drift, is_written.then(|| "it was written, but has no effect yet".into()))

@@ -152,6 +152,8 @@ pub enum Wish {
     Isolated,
     /// All other CPUs.
     Housekeeping,
+    /// That it is not there: an area of swap out of use, a kernel parameter left out.
+    Off,
 }
 
 /// What a wish for a knob may be, beside `leave`.
@@ -167,6 +169,8 @@ pub enum Accepts {
     Flag,
     /// Only `auto`.
     Auto,
+    /// Only `off`.
+    Off,
     /// Any text.
     Text,
 }
@@ -190,6 +194,7 @@ impl Wish {
         let wish = match text {
             "leave" => Self::Leave,
             "auto" => Self::Auto,
+            "off" if knob.accepts == Accepts::Off => Self::Off,
             "isolated" if knob.accepts == Accepts::Cpus => Self::Isolated,
             "housekeeping" if knob.accepts == Accepts::Cpus => Self::Housekeeping,
             _ => {
@@ -219,6 +224,7 @@ impl Wish {
             Self::Auto => spot.auto.clone().map(Wanted::Is),
             Self::Isolated => cpus(&facts.choice.isolated),
             Self::Housekeeping => cpus(&facts.choice.housekeeping),
+            Self::Off => Some(Wanted::Absent),
         }
     }
 }
@@ -226,7 +232,8 @@ impl Wish {
 impl Accepts {
     fn takes(self, wish: &Wish) -> bool {
         match (self, wish) {
-            (_, Wish::Leave | Wish::Auto) => true,
+            (_, Wish::Leave) => true,
+            (accepts, Wish::Auto) => accepts != Self::Off,
             (Self::Words(words), Wish::Is(text)) => words.contains(&text.as_str()),
             (Self::Number(least, most), Wish::Is(text)) => {
                 text.parse::<i64>().is_ok_and(|number| (least..=most).contains(&number))
@@ -236,6 +243,7 @@ impl Accepts {
             }
             (Self::Cpus, Wish::Isolated | Wish::Housekeeping) => true,
             (Self::Cpus, Wish::Is(text)) => text.parse::<topology::CpuList>().is_ok(),
+            (Self::Off, Wish::Off) => true,
             (Self::Flag, Wish::Is(text)) => text == "0" || text == "1",
             (Self::Text, Wish::Is(_)) => true,
             _ => false,
@@ -253,6 +261,7 @@ impl std::fmt::Display for Accepts {
             Self::Cpus => f.write_str("it takes CPUs such as 2-3, isolated, housekeeping, auto or leave"),
             Self::Flag => f.write_str("it takes 0, 1, auto or leave"),
             Self::Auto => f.write_str("it takes auto or leave"),
+            Self::Off => f.write_str("it takes off or leave"),
             Self::Text => f.write_str("it takes any text, auto or leave"),
         }
     }
@@ -267,24 +276,28 @@ pub enum Wanted {
     AtLeast(u64),
     /// A number that is not above this.
     AtMost(u64),
+    /// Nothing: that it is not there.
+    Absent,
 }
 
 impl Wanted {
-    /// Whether a state is as it should be.
+    /// Whether the state of something that is there is as it should be.
     pub fn is_met(&self, form: Form, state: &str) -> bool {
         let number = || form.normal(state).parse::<u64>().ok();
         match self {
-            Self::Is(text) => form.is_same(text, state),
+            Self::Is(text) => form.is_among(state, text),
             Self::AtLeast(least) => number().is_some_and(|number| number >= *least),
             Self::AtMost(most) => number().is_some_and(|number| number <= *most),
+            Self::Absent => false,
         }
     }
 
-    /// What is written if it is not.
-    pub fn target(&self) -> String {
+    /// What is written if it is not; none if it is to go.
+    pub fn target(&self) -> Option<String> {
         match self {
-            Self::Is(text) => text.clone(),
-            Self::AtLeast(number) | Self::AtMost(number) => number.to_string(),
+            Self::Is(text) => Some(text.clone()),
+            Self::AtLeast(number) | Self::AtMost(number) => Some(number.to_string()),
+            Self::Absent => None,
         }
     }
 }
@@ -295,6 +308,7 @@ impl std::fmt::Display for Wanted {
             Self::Is(text) => f.write_str(text),
             Self::AtLeast(least) => write!(f, ">= {least}"),
             Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::Absent => f.write_str("off"),
         }
     }
 }

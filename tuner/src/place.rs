@@ -77,10 +77,14 @@ pub enum Form {
     Number,
     /// `Y`, `1` or `on` for yes; `N`, `0` or `off` for no.
     Flag,
-    /// One of several words, the chosen one in brackets: `a [b] c`.
+    /// One of several words, the chosen one in brackets: `a [b] c`, `a (b) c`.
     Choice,
-    /// CPUs as a list: `0-3,8`.
+    /// CPUs as a list: `0-3,8`. Words before them, as `isolcpus=` has, do not count.
     Cpus,
+    /// CPUs as a list, of which some are enough: an interrupt is where it should be on any of those wished.
+    SomeCpus,
+    /// Words and CPUs behind them, as of `isolcpus=`: `managed_irq,domain,2-3`. The order of words does not count.
+    WordsAndCpus,
     /// CPUs as a mask: `ff`. Its state and what is wished for it are lists all the same; only the kernel sees masks.
     CpuMask,
     /// Words or numbers with blanks between, of which the first counts: `4 4 1 7` of kernel.printk.
@@ -98,7 +102,7 @@ impl Form {
         let text = text.trim();
         match self {
             Self::Choice => {
-                let chosen = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+                let chosen = text.split_once(['[', '(']).and_then(|(_, rest)| rest.split_once([']', ')']));
                 let word = chosen.map_or(text, |(word, _)| word);
                 ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name).into()
             }
@@ -107,9 +111,17 @@ impl Form {
                 "n" | "0" | "off" | "no" => "0".into(),
                 _ => text.into(),
             },
-            Self::Cpus | Self::CpuMask => {
-                text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string())
+            Self::Cpus | Self::SomeCpus => {
+                cpus_behind_words(text).map_or_else(|| text.into(), |(_, cpus)| cpus.to_string())
             }
+            Self::WordsAndCpus => cpus_behind_words(text).map_or_else(
+                || text.into(),
+                |(mut words, cpus)| {
+                    words.sort_unstable();
+                    words.iter().map(|word| format!("{word},")).chain([cpus.to_string()]).collect()
+                },
+            ),
+            Self::CpuMask => text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string()),
             Self::First => text.split_whitespace().next().unwrap_or_default().into(),
             Self::Text | Self::Number | Self::Unit => text.into(),
         }
@@ -127,6 +139,14 @@ impl Form {
         }
     }
 
+    /// Whether a state is what is wished, or as much of it as is enough.
+    pub fn is_among(self, state: &str, wished: &str) -> bool {
+        match (self, state.trim().parse::<CpuList>(), wished.trim().parse::<CpuList>()) {
+            (Self::SomeCpus, Ok(cpus), Ok(wished)) => cpus.is_subset(&wished),
+            _ => self.is_same(state, wished),
+        }
+    }
+
     /// What is written for a state: CPU masks in the kernel's form, everything else as it is.
     fn written(self, state: &str) -> String {
         match (self, state.parse::<CpuList>()) {
@@ -134,6 +154,14 @@ impl Form {
             _ => state.into(),
         }
     }
+}
+
+/// Words, and the CPUs behind them.
+fn cpus_behind_words(text: &str) -> Option<(Vec<&str>, CpuList)> {
+    let is_word = |part: &&str| part.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    let words: Vec<_> = text.split(',').take_while(is_word).collect();
+    let length: usize = words.iter().map(|word| word.len() + 1).sum();
+    Some((words, text.get(length..)?.parse().ok()?))
 }
 
 impl Place {
@@ -291,6 +319,31 @@ mod tests {
         assert!(Form::Flag.is_same("Y\n", "1") && !Form::Flag.is_same("Y", "0"));
         assert!(Form::Number.is_same("010", "10") && Form::First.is_same("4\t4\t1\t7", "4"));
         assert!(Form::Text.is_same("n/a\n", "n/a"));
+        assert!(Form::Choice.is_same("none voluntary (full) lazy", "full"));
+    }
+
+    #[test]
+    fn words_before_cpus_count_where_they_should() {
+        let words = Form::WordsAndCpus;
+        assert!(words.is_same("managed_irq,domain,2,6", "domain,managed_irq,6,2"));
+        assert!(!words.is_same("managed_irq,domain,2,6", "domain,2,6"));
+        assert!(!words.is_same("managed_irq,2,6", "managed_irq,2"));
+        assert!(Form::Cpus.is_same("managed_irq,domain,2,6", "6,2"));
+        assert!(!Form::Cpus.is_same("managed_irq,domain", "2") && !Form::Cpus.is_same("(null)", "2"));
+    }
+
+    #[test]
+    fn a_list_of_cpus_is_not_taken_for_a_mask() {
+        // As masks, `0` would be nothing and `0,2` would be CPU 1, as `2` would.
+        assert!(!Form::CpuMask.is_same("0", "") && !Form::CpuMask.is_same("0,2", "2"));
+        assert_eq!(Form::CpuMask.normal("5\n"), "0,2");
+        assert_eq!(Form::CpuMask.written("0,2,64"), "1,00000000,00000005");
+    }
+
+    #[test]
+    fn some_of_the_cpus_are_enough_where_one_is_used() {
+        assert!(Form::SomeCpus.is_among("1", "0-3") && !Form::SomeCpus.is_among("1,4", "0-3"));
+        assert!(!Form::Cpus.is_among("1", "0-3") && !Form::SomeCpus.is_same("1", "0-3"));
     }
 
     #[test]

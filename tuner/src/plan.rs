@@ -133,7 +133,7 @@ fn changes_of(findings: &[Finding], statuses: &[Status]) -> Vec<Change> {
             persist: finding.persist,
             place: finding.place.clone()?,
             from: finding.current.clone(),
-            to: Some(finding.target.clone()?),
+            to: finding.target.clone(),
             at_least: finding.wanted.as_ref().is_some_and(|wanted| wanted.starts_with(">=")),
         })
     };
