@@ -6,7 +6,7 @@
 use crate::catalogue;
 use crate::facts::{Facts, Owner};
 use crate::host::{Host, HostError, HostErrorKind};
-use crate::knob::{Knob, Persist, Phase, Places, Spot, Wanted};
+use crate::knob::{Knob, Persist, Phase, Places, Spot, Wanted, Wish};
 use crate::place::{self, Place};
 use crate::profile::Profile;
 use serde::{Deserialize, Serialize};
@@ -101,25 +101,27 @@ pub struct Finding {
 
 /// Looks at every knob of the catalogue, in its order.
 pub fn audit(host: &dyn Host, facts: &Facts, profile: &Profile) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for knob in catalogue::all() {
-        match (knob.places)(facts) {
-            Places::At(spots) if spots.is_empty() => {
-                findings.push(nowhere(knob, Status::NotSupported, "this host has none of these"));
-            }
-            Places::At(spots) => {
-                findings.extend(spots.iter().map(|spot| look(host, facts, profile, knob, spot)));
-            }
-            Places::NotSupported(why) => findings.push(nowhere(knob, Status::NotSupported, &why)),
-            Places::Obsolete(why) => findings.push(nowhere(knob, Status::Obsolete, &why)),
-            Places::Unknown(why) => findings.push(nowhere(knob, Status::Unknown, &why)),
-        }
-    }
-    findings
+    catalogue::all().flat_map(|knob| one(host, facts, profile, knob)).collect()
 }
 
-fn nowhere(knob: &Knob, status: Status, why: &str) -> Finding {
-    Finding { status, note: Some(why.into()), ..blank(knob, "") }
+/// Looks at one knob, wherever it stands; where it stands nowhere, that is a finding, too.
+pub fn one(host: &dyn Host, facts: &Facts, profile: &Profile, knob: &Knob) -> Vec<Finding> {
+    let nowhere = |status, why: &str| vec![nowhere(profile.wish(knob), knob, status, why)];
+    match (knob.places)(facts) {
+        Places::At(spots) if spots.is_empty() => nowhere(Status::NotSupported, "this host has none of these"),
+        Places::At(spots) => spots.iter().map(|spot| look(host, facts, profile, knob, spot)).collect(),
+        Places::NotSupported(why) => nowhere(Status::NotSupported, &why),
+        Places::Obsolete(why) => nowhere(Status::Obsolete, &why),
+        Places::Unknown(why) => nowhere(Status::Unknown, &why),
+    }
+}
+
+/// What is said of a knob that stands nowhere. Where nobody wishes for it, only that it does nothing is worth a word.
+fn nowhere(wish: &Wish, knob: &Knob, status: Status, why: &str) -> Finding {
+    let is_wished = *wish != Wish::Leave;
+    let status = if is_wished || status == Status::Obsolete { status } else { Status::Left };
+    let wanted = is_wished.then(|| wish.to_string());
+    Finding { status, wanted, note: Some(why.into()), ..blank(knob, "") }
 }
 
 fn blank(knob: &Knob, subject: &str) -> Finding {
@@ -162,7 +164,7 @@ fn look(host: &dyn Host, facts: &Facts, profile: &Profile, knob: &Knob, spot: &S
         _ => is_written,
     };
     (finding.status, finding.note) = match &wanted {
-        None => (Status::Left, None),
+        None => unwished(facts, profile.wish(knob)),
         Some(_) if has_effect => (Status::Ok, None),
         Some(wanted) => judge(facts, knob, spot, wanted, current.is_some(), is_written),
     };
@@ -178,7 +180,22 @@ fn read(host: &dyn Host, spot: &Spot) -> Result<(Option<String>, Option<String>)
     Ok((place::get(host, &spot.place)?, effective))
 }
 
+/// A wish that comes to nothing on this host: it is told why, lest it be taken for one that is fulfilled.
+fn unwished(facts: &Facts, wish: &Wish) -> (Status, Option<String>) {
+    match wish {
+        Wish::Isolated | Wish::Housekeeping => {
+            let why = facts.choice.reasons.last().map(|why| format!(": {why}")).unwrap_or_default();
+            (Status::NotSupported, Some(format!("no CPU is isolated here{why}")))
+        }
+        Wish::Auto => (Status::Left, Some("nothing has to be set here".into())),
+        _ => (Status::Left, None),
+    }
+}
+
 fn unreadable(finding: Finding, error: &HostError) -> Finding {
+    if finding.wanted.is_none() {
+        return Finding { note: Some(error.to_string()), ..finding };
+    }
     let (status, note) = match error.kind {
         HostErrorKind::Denied => (Status::Unknown, format!("{error}: run it as root to see")),
         HostErrorKind::NotSupported | HostErrorKind::Io | HostErrorKind::Invalid => {
@@ -209,7 +226,7 @@ fn judge(
         if is_written {
             return (Status::Drift, Some("it is on the command line, but the kernel does not follow".into()));
         }
-    } else if let (false, Some(why)) = (is_there, spot.place.absence()) {
+    } else if !is_there && let Some(why) = spot.place.absence() {
         return (Status::NotSupported, Some(why.into()));
     }
     if knob.persist == Persist::Never {
@@ -228,3 +245,6 @@ pub fn owner<'a>(facts: &'a Facts, knob: &str) -> Option<&'a Owner> {
     let turns = |owner: &&Owner| owner.turns.iter().any(|prefix| knob.starts_with(prefix.as_str()));
     facts.owners.iter().filter(|owner| owner.is_active).find(turns)
 }
+
+#[cfg(test)]
+mod tests;

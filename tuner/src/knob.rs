@@ -198,7 +198,10 @@ impl Wish {
             "isolated" if knob.accepts == Accepts::Cpus => Self::Isolated,
             "housekeeping" if knob.accepts == Accepts::Cpus => Self::Housekeeping,
             _ => {
-                let bound = |sign| text.strip_prefix(sign).and_then(|rest| rest.trim().parse().ok());
+                // Other text may begin with a sign as well.
+                let text_of =
+                    |sign| matches!(knob.accepts, Accepts::Number(..)).then_some(text)?.strip_prefix(sign);
+                let bound = |sign| text_of(sign).and_then(|rest: &str| rest.trim().parse().ok());
                 bound(">=")
                     .map(Self::AtLeast)
                     .or_else(|| bound("<=").map(Self::AtMost))
@@ -213,9 +216,11 @@ impl Wish {
         }
     }
 
-    /// What it comes to at a place; none if it comes to nothing there. `form` is the place's.
+    /// What it comes to at a place; none if it comes to nothing there: where no CPU is isolated, the others are all,
+    /// and nothing has to be kept to them.
     pub fn at(&self, spot: &Spot, facts: &Facts) -> Option<Wanted> {
-        let cpus = |cpus: &topology::CpuList| (!cpus.is_empty()).then(|| Wanted::Is(cpus.to_string()));
+        let is_split = !facts.choice.isolated.is_empty() && !facts.choice.housekeeping.is_empty();
+        let cpus = |cpus: &topology::CpuList| is_split.then(|| Wanted::Is(cpus.to_string()));
         match self {
             Self::Leave => None,
             Self::Is(text) => Some(Wanted::Is(text.clone())),
@@ -229,6 +234,22 @@ impl Wish {
     }
 }
 
+/// As [`Wish::parse`] reads it.
+impl std::fmt::Display for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Leave => f.write_str("leave"),
+            Self::Is(text) => f.write_str(text),
+            Self::AtLeast(least) => write!(f, ">= {least}"),
+            Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::Auto => f.write_str("auto"),
+            Self::Isolated => f.write_str("isolated"),
+            Self::Housekeeping => f.write_str("housekeeping"),
+            Self::Off => f.write_str("off"),
+        }
+    }
+}
+
 impl Accepts {
     fn takes(self, wish: &Wish) -> bool {
         match (self, wish) {
@@ -238,12 +259,15 @@ impl Accepts {
             (Self::Number(least, most), Wish::Is(text)) => {
                 text.parse::<i64>().is_ok_and(|number| (least..=most).contains(&number))
             }
-            (Self::Number(_, most), Wish::AtLeast(number) | Wish::AtMost(number)) => {
-                i64::try_from(*number).is_ok_and(|number| number <= most)
+            (Self::Number(least, most), Wish::AtLeast(number) | Wish::AtMost(number)) => {
+                i64::try_from(*number).is_ok_and(|number| (least..=most).contains(&number))
             }
             (Self::Cpus, Wish::Isolated | Wish::Housekeeping) => true,
-            (Self::Cpus, Wish::Is(text)) => text.parse::<topology::CpuList>().is_ok(),
             (Self::Off, Wish::Off) => true,
+            // No CPUs at all are `leave`: a parameter with nothing behind its `=` takes all CPUs, or none, or panics.
+            (Self::Cpus, Wish::Is(text)) => {
+                text.parse::<topology::CpuList>().is_ok_and(|cpus| !cpus.is_empty())
+            }
             (Self::Flag, Wish::Is(text)) => text == "0" || text == "1",
             (Self::Text, Wish::Is(_)) => true,
             _ => false,
@@ -283,11 +307,11 @@ pub enum Wanted {
 impl Wanted {
     /// Whether the state of something that is there is as it should be.
     pub fn is_met(&self, form: Form, state: &str) -> bool {
-        let number = || form.normal(state).parse::<u64>().ok();
+        let number = || form.normal(state).parse::<i128>().ok();
         match self {
             Self::Is(text) => form.is_among(state, text),
-            Self::AtLeast(least) => number().is_some_and(|number| number >= *least),
-            Self::AtMost(most) => number().is_some_and(|number| number <= *most),
+            Self::AtLeast(least) => number().is_some_and(|number| number >= i128::from(*least)),
+            Self::AtMost(most) => number().is_some_and(|number| number <= i128::from(*most)),
             Self::Absent => false,
         }
     }
@@ -345,3 +369,6 @@ pub enum Proof {
     /// Only looked at: there is nothing to set.
     ReadOnly,
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -336,7 +336,7 @@ mod tests {
     fn a_list_of_cpus_is_not_taken_for_a_mask() {
         // As masks, `0` would be nothing and `0,2` would be CPU 1, as `2` would.
         assert!(!Form::CpuMask.is_same("0", "") && !Form::CpuMask.is_same("0,2", "2"));
-        assert_eq!(Form::CpuMask.normal("5\n"), "0,2");
+        assert_eq!(state_of(Form::CpuMask, "5\n"), "0,2");
         assert_eq!(Form::CpuMask.written("0,2,64"), "1,00000000,00000005");
     }
 

@@ -79,7 +79,7 @@ fn effect(parameter: &Parameter, size_kib: u64) -> Option<Prediction> {
         "nohz_full" => shown(&format!("{CPUS}/nohz_full"), Form::Cpus, value),
         "irqaffinity" => {
             let cpus: topology::CpuList = value.parse().ok()?;
-            shown("/proc/irq/default_smp_affinity", Form::CpuMask, &cpus.to_mask())
+            shown("/proc/irq/default_smp_affinity", Form::CpuMask, &cpus.to_string())
         }
         "nosmt" => shown(&format!("{CPUS}/smt/active"), Form::Number, "0"),
         "nmi_watchdog" => shown("/proc/sys/kernel/nmi_watchdog", Form::Number, value),
