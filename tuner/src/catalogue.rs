@@ -3,13 +3,21 @@
 //! Where each recommendation comes from stands in its `explain`. To add a knob: declare it in the file of its area, and
 //! wish for it in a profile.
 
+mod common;
+mod interrupts;
+mod isolation;
+mod kernel;
 mod memory;
+mod power;
+mod scheduler;
 
 use crate::knob::Knob;
 
 /// All knobs.
 pub fn all() -> impl Iterator<Item = &'static Knob> {
-    [memory::KNOBS].into_iter().flatten()
+    let areas =
+        [kernel::KNOBS, isolation::KNOBS, power::KNOBS, interrupts::KNOBS, scheduler::KNOBS, memory::KNOBS];
+    areas.into_iter().flatten()
 }
 
 /// The knob of this name.

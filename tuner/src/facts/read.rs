@@ -1,6 +1,6 @@
 //! Reads the facts.
 
-use super::{Facts, Identity, Kernel, Memory};
+use super::{Facts, Identity, Kernel, Memory, settings};
 use crate::host::Host;
 use std::path::Path;
 use topology::{Topology, choose};
@@ -10,7 +10,7 @@ pub(super) fn facts(host: &dyn Host, hot_threads: usize) -> Facts {
     let topology = Topology::read(read, |path| host.list(Path::new(path)).unwrap_or_default());
     let word = |path: &str| read(path).map(|text| text.trim().to_owned());
     let choice = choose(&topology, hot_threads, None);
-    Facts {
+    let mut facts = Facts {
         kernel: kernel(host),
         memory: memory(host),
         topology,
@@ -22,7 +22,9 @@ pub(super) fn facts(host: &dyn Host, hot_threads: usize) -> Facts {
         clock_source: word("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         is_systemd: word("/proc/1/comm").is_some_and(|comm| comm == "systemd"),
         ..Facts::default()
-    }
+    };
+    settings::complete(host, &mut facts);
+    facts
 }
 
 fn kernel(host: &dyn Host) -> Kernel {
@@ -37,6 +39,7 @@ fn kernel(host: &dyn Host) -> Kernel {
         build,
         config: None,
         command_line: word("/proc/cmdline"),
+        ..Kernel::default()
     }
 }
 
@@ -60,5 +63,6 @@ fn memory(host: &dyn Host) -> Memory {
             .map(Into::into)
             .collect(),
         huge_page_sizes_kib: sizes.iter().filter_map(size).collect(),
+        ..Memory::default()
     }
 }
