@@ -4,11 +4,17 @@
 //! wish for it in a profile.
 
 mod block;
+mod common;
 mod gpu;
+mod interrupts;
+mod isolation;
+mod kernel;
 mod memory;
 mod network;
 mod obsolete;
 mod pci;
+mod power;
+mod scheduler;
 mod services;
 
 use crate::knob::Knob;
@@ -16,6 +22,11 @@ use crate::knob::Knob;
 /// All knobs.
 pub fn all() -> impl Iterator<Item = &'static Knob> {
     [
+        kernel::KNOBS,
+        isolation::KNOBS,
+        power::KNOBS,
+        interrupts::KNOBS,
+        scheduler::KNOBS,
         memory::KNOBS,
         block::KNOBS,
         network::KNOBS,

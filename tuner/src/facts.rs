@@ -16,6 +16,7 @@ mod interfaces;
 pub(crate) mod kernel;
 mod owners;
 mod read;
+mod settings;
 
 /// Reads what a host is, and chooses CPUs for so many hot threads.
 pub fn read(host: &dyn Host, hot_threads: usize) -> Facts {
@@ -35,6 +36,10 @@ pub struct Facts {
     pub topology: Topology,
     /// Which CPUs should do what.
     pub choice: Choice,
+    /// Clocks and sleep states of its CPUs.
+    pub power: Power,
+    /// Slices of systemd that are bound to CPUs by control groups of version 2.
+    pub slices: Vec<Slice>,
     /// Its memory.
     pub memory: Memory,
     /// Its disks, by name.
@@ -76,6 +81,12 @@ pub struct Kernel {
     pub config: Option<BTreeMap<String, String>>,
     /// Its command line.
     pub command_line: String,
+    /// Weaknesses of processors that it knows, by the names of their files.
+    pub vulnerabilities: Vec<String>,
+    /// Whether its debugfs is mounted.
+    pub has_debugfs: bool,
+    /// Whether it can be told not to handle corrected machine checks.
+    pub has_machine_checks: bool,
 }
 
 impl Kernel {
@@ -83,6 +94,43 @@ impl Kernel {
     pub fn option(&self, name: &str) -> Option<&str> {
         self.config.as_ref().map(|config| config.get(name).map_or("", String::as_str))
     }
+}
+
+/// Clocks and sleep states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Power {
+    /// Groups of CPUs that share a clock. None in most guests.
+    pub policies: Vec<ClockPolicy>,
+    /// The driver of sleep states: `intel_idle`; `none` if there is none.
+    pub idle_driver: Option<String>,
+    /// CPUs whose bias between speed and energy can be set.
+    pub energy_bias: CpuList,
+    /// CPUs that count how often heat slowed them down.
+    pub throttle_counts: CpuList,
+    /// Clocks outside the cores, by name, with the highest they can have, in kHz.
+    pub uncore: Vec<(String, u64)>,
+}
+
+/// CPUs that share a clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClockPolicy {
+    /// Its name: `policy0`.
+    pub name: String,
+    /// Preferences between speed and energy that its driver offers.
+    pub preferences: Vec<String>,
+    /// The clock that all cores hold at once, in kHz, if the processor tells.
+    pub sustained_khz: Option<u64>,
+    /// The lower limit as it is set, in kHz.
+    pub lower_limit_khz: Option<u64>,
+}
+
+/// A slice of systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// Its name: `hot.slice`.
+    pub name: String,
+    /// CPUs that it is bound to.
+    pub cpus: CpuList,
 }
 
 /// Memory, in KiB.
@@ -98,6 +146,12 @@ pub struct Memory {
     pub swaps: Vec<PathBuf>,
     /// Sizes of huge pages that the kernel offers, in KiB.
     pub huge_page_sizes_kib: Vec<u64>,
+    /// Whether same-page merging ran since the host was booted.
+    pub merged_pages: bool,
+    /// Whether the limit of what waits to be written is set in bytes, not as a part of memory.
+    pub dirty_in_bytes: bool,
+    /// The same for where writing back begins.
+    pub dirty_background_in_bytes: bool,
 }
 
 /// A disk: no partition, no loop device, no RAM.
@@ -178,6 +232,8 @@ pub struct Boot {
     /// The command line that the next boot will have, if the boot loader's configuration can be read: without `root=`
     /// and the like where only what it is made from can be.
     pub next_command_line: Option<String>,
+    /// The release of the kernel that the next boot starts, if the boot loader's configuration can be read.
+    pub next_kernel: Option<String>,
 }
 
 /// Boot loaders.

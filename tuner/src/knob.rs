@@ -94,7 +94,12 @@ pub enum Places {
 impl Places {
     /// One place for the whole host.
     pub fn one(place: Place) -> Self {
-        Self::At(vec![Spot::new("", place)])
+        Self::one_of(Spot::new("", place))
+    }
+
+    /// One setting for the whole host.
+    pub fn one_of(spot: Spot) -> Self {
+        Self::At(vec![spot])
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::read::Files;
 use super::{Boot, Loader};
+use crate::boot as grub;
+use crate::boot::menu::{Item, Menu};
 
 /// Where systemd-boot and, of late, GRUB leave their name for the system that they start.
 const LOADER_INFO: &str = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
@@ -11,9 +13,20 @@ pub(super) fn read(files: Files<'_>, command_line: &str) -> Boot {
     let names = files.names("/boot");
     let kernels = names.iter().filter_map(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned).collect();
     let loader = loader(files, command_line);
-    let next =
-        || files.text("/boot/grub/grub.cfg").as_deref().map_or_else(|| from_defaults(files), first_entry);
-    Boot { loader, kernels, next_command_line: (loader == Loader::Grub).then(next).flatten() }
+    let unread = Boot { loader, kernels, ..Boot::default() };
+    match files.text(grub::GRUB_CFG) {
+        _ if loader != Loader::Grub => unread,
+        None => Boot { next_command_line: from_defaults(files), ..unread },
+        Some(text) => {
+            let menu = Menu::parse(&text);
+            let next = grub::default_entry(files.0, &menu).ok().map(|found| found.entry);
+            Boot {
+                next_command_line: next.and_then(Item::command_line),
+                next_kernel: next.and_then(Item::release).map(str::to_owned),
+                ..unread
+            }
+        }
+    }
 }
 
 /// GRUB puts BOOT_IMAGE on every command line: without it, its files are there, but something else loaded the kernel.
@@ -26,14 +39,6 @@ fn loader(files: Files<'_>, command_line: &str) -> Loader {
         false if is_debians && has_image => Loader::Grub,
         false => Loader::Unknown,
     }
-}
-
-/// The command line of the first entry of a grub.cfg.
-fn first_entry(text: &str) -> Option<String> {
-    let line =
-        text.lines().map(str::trim).find(|line| line.starts_with("linux") && line.contains("vmlinuz"))?;
-    let words: Vec<_> = line.split_whitespace().skip(2).collect();
-    Some(words.join(" "))
 }
 
 /// What grub.cfg is made from, where that is only for root to read: without what grub-mkconfig adds, such as root=.
@@ -79,12 +84,6 @@ fn unquoted(value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_entry_is_the_next_boot() {
-        let text = "menuentry 'Debian' {\n\tlinux\t/boot/vmlinuz-6.1.0 root=UUID=1 ro  quiet\n}\nmenuentry 'old' {\n\tlinux /boot/vmlinuz-5 single\n}\n";
-        assert_eq!(first_entry(text).unwrap(), "root=UUID=1 ro quiet");
-    }
 
     #[test]
     fn a_value_is_what_a_shell_would_take() {

@@ -21,6 +21,7 @@ pub(super) fn read(files: Files<'_>) -> Kernel {
         release,
         build,
         command_line: word("/proc/cmdline"),
+        ..Kernel::default()
     }
 }
 

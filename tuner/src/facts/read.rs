@@ -1,6 +1,6 @@
 //! Reads the facts: what concerns the whole host here, the rest in the files beside this one.
 
-use super::{Facts, Identity, Memory, boot, devices, guest, interfaces, kernel, owners};
+use super::{Facts, Identity, Memory, boot, devices, guest, interfaces, kernel, owners, settings};
 use crate::host::Host;
 use std::path::{Path, PathBuf};
 use topology::{Topology, choose, device_node};
@@ -12,7 +12,7 @@ pub(super) fn facts(host: &dyn Host, hot_threads: usize) -> Facts {
     let topology = Topology::read(read, list);
     let choice = choose(&topology, hot_threads, device_node(read, list));
     let kernel = kernel::read(files);
-    Facts {
+    let mut facts = Facts {
         hypervisor: guest::hypervisor(files),
         container: guest::container(files),
         memory: memory(files),
@@ -33,7 +33,10 @@ pub(super) fn facts(host: &dyn Host, hot_threads: usize) -> Facts {
         topology,
         choice,
         kernel,
-    }
+        ..Facts::default()
+    };
+    settings::complete(host, &mut facts);
+    facts
 }
 
 /// A host of which only readable files matter.
@@ -92,6 +95,7 @@ fn memory(files: Files<'_>) -> Memory {
         swap_used_kib: kib("SwapTotal").saturating_sub(kib("SwapFree")),
         swaps: areas.map(Into::into).collect(),
         huge_page_sizes_kib: files.names("/sys/kernel/mm/hugepages").iter().filter_map(size).collect(),
+        ..Memory::default()
     }
 }
 

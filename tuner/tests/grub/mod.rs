@@ -93,7 +93,12 @@ pub(crate) fn boots(host: &Live, boot: &str, command_line: &str, kernel: &str) {
 pub(crate) fn facts() -> Facts {
     Facts {
         is_systemd: true,
-        boot: Boot { loader: Loader::Grub, kernels: vec![RT.into(), STOCK.into()], next_command_line: None },
+        boot: Boot {
+            loader: Loader::Grub,
+            kernels: vec![RT.into(), STOCK.into()],
+            next_command_line: None,
+            next_kernel: None,
+        },
         identity: Identity { machine: "machine".into(), boot: BOOT.into() },
         clock_source: Some("tsc".into()),
         ..Facts::default()
