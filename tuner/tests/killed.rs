@@ -69,7 +69,11 @@ fn kill_everywhere(verb: &str, prepare: impl Fn() -> tempfile::TempDir) {
     let lines: Vec<_> = trace.lines().collect();
     let is_note = |line: &str| line.starts_with("write(") && line.contains("{\\\"record\\\":");
     let notes = lines.windows(2).filter(|pair| is_note(pair[0]));
-    let flushed: Vec<_> = notes.map(|pair| pair[1].starts_with("fsync(")).collect();
+    let file = |line: &str| {
+        line.split_once('(').and_then(|(_, rest)| rest.split([',', ')']).next().map(str::to_owned))
+    };
+    let flushed: Vec<_> =
+        notes.map(|pair| pair[1].starts_with("fsync(") && file(pair[0]) == file(pair[1])).collect();
     assert!(flushed.len() > plan().changes.len() && !flushed.contains(&false), "{verb}: {flushed:?}");
     // strace counts the calls of each name apart. The first is its own: it starts the process.
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
