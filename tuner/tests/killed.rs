@@ -2,6 +2,8 @@
 //! own that strace kills at its first system call, its second, and so on to the last. Whatever it had done by then, a
 //! rollback restores every byte, and removes every file and folder that was not there.
 //!
+//! And the dead man's switch: a process that outlives the one that applied, and undoes what nobody confirmed.
+//!
 //! A process is killed at a call's entry, so the call is not made; after call N is before call N + 1. The folder stands
 //! for a machine whose attributes are plain files: they have no newline at their end, as nobody puts one there.
 
@@ -13,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 use tuner::engine::{self, Options, Which};
 use tuner::facts::Identity;
 use tuner::host::Live;
@@ -31,6 +34,13 @@ fn main() {
     if let (Ok(verb), Ok(root)) = (std::env::var(VERB), std::env::var(ROOT)) {
         return act(&verb, Path::new(&root));
     }
+    if let [_, verb, option, id, root_option, root] = std::env::args().collect::<Vec<_>>().as_slice()
+        && [verb.as_str(), option, root_option] == ["rollback", "--unless-confirmed", "--root"]
+    {
+        let host = Live::new(Path::new(root)).unwrap();
+        engine::undo_unless_confirmed(&host, id, &mut |_| {}).unwrap();
+        return;
+    }
     let filter = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     if filter.is_some_and(|filter| !NAME.contains(&filter)) {
         return;
@@ -42,6 +52,8 @@ fn main() {
     }
     // Hooks outlive who ran them; they become ours, and are waited for.
     set_child_subreaper(true).unwrap();
+    have_nobody_confirm();
+    ask_systemd_to_wait();
     kill_everywhere("apply", machine);
     kill_everywhere("rollback", || {
         let folder = machine();
@@ -96,6 +108,51 @@ fn kill_everywhere(verb: &str, prepare: impl Fn() -> tempfile::TempDir) {
     }
     println!("{NAME}: {verb}: killed at {killed} of {} system calls, and all was restored", names.len());
     assert_eq!(killed, names.len());
+}
+
+fn apply_for(root: &Path, seconds: u64) -> Live {
+    let host = Live::new(root).unwrap();
+    let options = Options { confirm_within: Some(Duration::from_secs(seconds)), ..Options::default() };
+    engine::apply(&host, &plan(), &options, &mut |_| {}).unwrap();
+    host
+}
+
+fn have_nobody_confirm() {
+    let folder = machine();
+    let before = everything(folder.path());
+    apply_for(folder.path(), 1);
+    assert_ne!(everything(folder.path()), before);
+    // The process that waits ends when it has undone it.
+    wait().unwrap();
+    assert_eq!(everything(folder.path()), before);
+
+    let host = apply_for(folder.path(), 600);
+    engine::confirm(&host).unwrap();
+    wait().unwrap();
+    assert_ne!(everything(folder.path()), before);
+    assert_eq!(engine::state(&host).unwrap().applied.len(), 1);
+}
+
+fn ask_systemd_to_wait() {
+    let folder = machine();
+    let put = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    put("proc/1/comm", "systemd\n");
+    put("usr/bin/systemd-run", "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"$TUNER_ROOT/asked\"\n");
+    let host = apply_for(folder.path(), 90);
+    let id = &engine::state(&host).unwrap().applied[0].id;
+    let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let (program, root) = (program.display(), folder.path().display());
+    let expected = format!(
+        "--quiet --collect --timer-property=AccuracySec=1s --on-active=90 -- {program} rollback --unless-confirmed {id} --root {root}"
+    );
+    assert_eq!(asked.lines().collect::<Vec<_>>().join(" "), expected);
+    assert!(wait().is_err(), "somebody else waits, too");
 }
 
 /// Runs a process of this program, killed at a system call.
