@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), Trouble> {
         let made = self.ledger.steps.get(step).cloned().unwrap_or_default();
         if made.mark != super::ledger::Mark::Nothing {
-            let outcome = undo::undo(self.host, change, &made);
+            let outcome = undo::undo(self.host, change, &made, false);
             tell(Event::Undone { step, change, outcome: &outcome });
             self.put(Record::Undone { step, outcome })?;
         }

@@ -40,6 +40,7 @@ pub(super) fn one(
         }
     };
     tell(Event::Undoing { id: &ledger.id });
+    let again = ledger.is_undoing;
     put(ledger, Record::Undoing { at_unix_s: unix_s() });
     let is_other_boot = is_other_boot(host, ledger);
     let open: Vec<_> =
@@ -48,12 +49,12 @@ pub(super) fn one(
         let Some((change, step)) = ledger.step(number) else { continue };
         let outcome = match is_other_boot && change.phase == Phase::Interrupts {
             true => Outcome::OtherBoot,
-            false => undo(host, &change, &step),
+            false => undo(host, &change, &step, again),
         };
         put(ledger, Record::Undone { step: number, outcome: outcome.clone() });
         tell(Event::Undone { step: number, change: &change, outcome: &outcome });
     }
-    for number in drifted(host, ledger, &open) {
+    for number in drifted(host, ledger, &open, again) {
         let Some((change, step)) = ledger.step(number) else { continue };
         let outcome = put_back(host, &change, &step.before);
         put(ledger, Record::Undone { step: number, outcome: outcome.clone() });
@@ -80,21 +81,25 @@ fn is_other_boot(host: &dyn Host, ledger: &Ledger) -> bool {
     !boot.is_empty() && ledger.plan.identity.boot != boot
 }
 
-/// Those of these steps that are not as before, though they were put back: what was undone after them changed them, or
-/// was in their way. The last first.
-fn drifted(host: &dyn Host, ledger: &Ledger, open: &[usize]) -> Vec<usize> {
+/// Those steps that are not as before, though they were put back: what was undone after them changed them, or was in
+/// their way. The last first. Of those that were put back when it was `again` begun, only what is surely ours.
+fn drifted(host: &dyn Host, ledger: &Ledger, open: &[usize], again: bool) -> Vec<usize> {
     let mut seen = HashSet::new();
     let mut drifted = Vec::new();
     for (number, change, step) in ledger.steps() {
         // Of several changes of one place, the first knows what was before.
         let is_first = seen.insert(&change.place);
-        let again =
+        let was_put_back =
             matches!(step.undone, Some(Outcome::Restored | Outcome::WasBack | Outcome::Failed { .. }));
-        let is_back = || {
-            place::get(host, &change.place)
-                .is_ok_and(|now| change.place.is_same(now.as_deref(), change.from.as_deref()))
-        };
-        if is_first && again && open.contains(&number) && !is_back() {
+        if !is_first || !was_put_back {
+            continue;
+        }
+        let Ok(now) = place::get(host, &change.place) else { continue };
+        let is = |state: &Option<String>| change.place.is_same(now.as_deref(), state.as_deref());
+        let is_ours = open.contains(&number)
+            || (again
+                && (is_torn(change, now.as_deref()) || matches!(&step.mark, Mark::Left(left) if is(left))));
+        if is_ours && !is(&change.from) {
             drifted.push(number);
         }
     }
@@ -102,8 +107,8 @@ fn drifted(host: &dyn Host, ledger: &Ledger, open: &[usize]) -> Vec<usize> {
     drifted
 }
 
-/// Undoes one step.
-pub(super) fn undo(host: &dyn Host, change: &Change, step: &Step) -> Outcome {
+/// Undoes one step; maybe `again`, since undoing it was interrupted.
+pub(super) fn undo(host: &dyn Host, change: &Change, step: &Step, again: bool) -> Outcome {
     let now = match place::get(host, &change.place) {
         Ok(now) => now,
         Err(error) if error.kind == HostErrorKind::Absent => return Outcome::Gone,
@@ -112,7 +117,7 @@ pub(super) fn undo(host: &dyn Host, change: &Change, step: &Step) -> Outcome {
     let is = |state: &Option<String>| change.place.is_same(now.as_deref(), state.as_deref());
     let is_ours = match &step.mark {
         Mark::Nothing => false,
-        Mark::Left(state) => is(state),
+        Mark::Left(state) => is(state) || (again && is_torn(change, now.as_deref())),
         Mark::Intended => may_be_ours(change, now.as_deref()),
     };
     if is(&change.from) {
@@ -135,7 +140,7 @@ pub(super) fn undo(host: &dyn Host, change: &Change, step: &Step) -> Outcome {
 }
 
 /// Whether a state may be what writing left whose outcome nobody saw: what was written, or what the kernel is known to
-/// make of it. A folder that stands for a machine keeps files empty for a moment while they are written.
+/// make of it.
 fn may_be_ours(change: &Change, now: Option<&str>) -> bool {
     if is_reached(change, now) {
         return true;
@@ -146,8 +151,13 @@ fn may_be_ours(change: &Change, now: Option<&str>) -> bool {
             .zip(number(Some(to)))
             .is_some_and(|(now, to)| number(change.from.as_deref()).unwrap_or(0) < now && now < to);
     let is_invalid = now.strip_prefix(to).is_some_and(|rest| rest.starts_with(" invalid"));
-    let is_torn = now.is_empty() && matches!(change.place, Place::Attribute { .. });
-    is_partial || is_invalid || is_torn
+    is_partial || is_invalid || is_torn(change, Some(now))
+}
+
+/// Whether a state may be that of a write that was interrupted. The kernel's files know no such thing, but those of a
+/// folder that stands for a machine are empty for a moment while they are written.
+fn is_torn(change: &Change, now: Option<&str>) -> bool {
+    now == Some("") && matches!(change.place, Place::Attribute { .. })
 }
 
 fn put_back(host: &dyn Host, change: &Change, before: &Before) -> Outcome {
