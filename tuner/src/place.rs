@@ -283,6 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn units_that_others_start_count_as_enabled_and_what_is_unknown_as_either() {
+        let is_same = |one, other| Form::Unit.is_same(one, other) && Form::Unit.is_same(other, one);
+        assert!(is_same("enabled active", "static active") && is_same("masked inactive", "masked unknown"));
+        assert!(
+            !is_same("enabled active", "static inactive") && !is_same("masked inactive", "enabled unknown")
+        );
+        assert!(
+            !is_same("disabled inactive", "static inactive") && !is_same("masked inactive", "masked active")
+        );
+    }
+
+    #[test]
     fn parameters_are_found_wherever_they_stand() {
         let line =
             "quiet isolcpus=managed_irq,2-3 console=tty0 console=ttyS0 rcu-nocbs=1 -- init=x quiet=2\n";
