@@ -138,7 +138,7 @@ const FIRMWARE: Knob = noise(
 const PACKAGES: Knob = noise(
     "svc.noise.packages",
     "news of packages",
-    |facts| units(facts, &["packagekit.service", "packagekit-offline-update.service"]),
+    |facts| units(facts, &["packagekit.service"]),
     "Desktops have it refresh lists of packages in the background.",
     "Desktop software centres show no updates.",
     "pkcon(1)",
