@@ -207,7 +207,7 @@ fn judge(
         if is_written {
             return (Status::Drift, Some("it is on the command line, but the kernel does not follow".into()));
         }
-    } else if let (false, Some(why)) = (is_there, spot.place.absence()) {
+    } else if !is_there && let Some(why) = nothing_there(&spot.place) {
         return (Status::NotSupported, Some(why.into()));
     }
     if knob.persist == Persist::Never {
@@ -217,6 +217,17 @@ fn judge(
         return (Status::Conflict, Some(format!("{} runs and sets it, too", owner.unit)));
     }
     (Status::Drift, is_written.then(|| "it was written, but has no effect yet".into()))
+}
+
+/// Why a place that is absent cannot be set; none if setting it makes it.
+fn nothing_there(place: &Place) -> Option<&'static str> {
+    match place {
+        Place::Attribute { .. } => Some("this kernel has no such file"),
+        Place::Unit { .. } => Some("this host has no such unit"),
+        Place::Nic { .. } => Some("the card's driver has no such setting"),
+        Place::Gpu { .. } => Some("the card has no such setting"),
+        Place::File { .. } | Place::Parameter { .. } | Place::Swap { .. } => None,
+    }
 }
 
 /// Who else turns this knob, and runs.

@@ -78,7 +78,7 @@ pub enum Form {
     Choice,
     /// CPUs as a list: `0-3,8`.
     Cpus,
-    /// CPUs as a mask: `ff`. Its state and what is wished for it are lists all the same; only the kernel sees masks.
+    /// CPUs as a mask: `ff`.
     CpuMask,
     /// Words or numbers with blanks between, of which the first counts: `4 4 1 7` of kernel.printk.
     First,
@@ -104,9 +104,8 @@ impl Form {
                 "n" | "0" | "off" | "no" => "0".into(),
                 _ => text.into(),
             },
-            Self::Cpus | Self::CpuMask => {
-                text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string())
-            }
+            Self::Cpus => text.parse::<CpuList>().map_or_else(|_| text.into(), |cpus| cpus.to_string()),
+            Self::CpuMask => CpuList::parse_mask(text).map_or_else(|_| text.into(), |cpus| cpus.to_string()),
             Self::First => text.split_whitespace().next().unwrap_or_default().into(),
             Self::Text | Self::Number | Self::Unit => text.into(),
         }
@@ -114,6 +113,12 @@ impl Form {
 
     /// Whether two texts mean the same.
     pub fn is_same(self, one: &str, other: &str) -> bool {
+        // States of masks are lists. `0,2` could be either, so it is read as what states are.
+        if let (Self::CpuMask, Ok(one), Ok(other)) =
+            (self, one.trim().parse::<CpuList>(), other.trim().parse::<CpuList>())
+        {
+            return one == other;
+        }
         if self == Self::Unit {
             return unit::is_same(one, other);
         }
@@ -156,17 +161,6 @@ impl Place {
             Self::Nic { .. } | Self::Gpu { .. } | Self::File { .. } => Form::Text,
             Self::Unit { .. } => Form::Unit,
             Self::Swap { .. } => Form::Number,
-        }
-    }
-
-    /// What it means that it is absent, where that is no state to bring about but the lack of the thing. A sentence.
-    pub fn absence(&self) -> Option<&'static str> {
-        match self {
-            Self::Attribute { .. } => Some("this kernel has no such file"),
-            Self::Unit { .. } => Some("there is no such unit"),
-            Self::Nic { .. } => Some("its driver has no such setting"),
-            Self::Gpu { .. } => Some("it cannot be asked of this card, or its driver is not there to tell"),
-            Self::File { .. } | Self::Parameter { .. } | Self::Swap { .. } => None,
         }
     }
 
@@ -225,9 +219,6 @@ pub fn get_exactly(host: &dyn Host, place: &Place) -> Result<Option<String>, Hos
 /// What is kept of an attribute's text: enough to put it back.
 fn state_of(form: Form, text: &str) -> String {
     match form {
-        Form::CpuMask => {
-            CpuList::parse_mask(text).map_or_else(|_| text.trim().into(), |cpus| cpus.to_string())
-        }
         // All of its words are put back, though only the first counts.
         Form::First => text.trim().into(),
         form => form.normal(text),
@@ -276,6 +267,7 @@ mod tests {
         assert!(Form::Choice.is_same("none [mq-deadline]", "deadline"));
         assert!(!Form::Choice.is_same("none [mq-deadline]", "none"));
         assert!(Form::Cpus.is_same("0,1,2,3\n", "0-3"));
+        assert!(Form::CpuMask.is_same("00000000,0000000f", "f"));
         assert!(Form::CpuMask.is_same("0,1", "0-1") && !Form::CpuMask.is_same("3", "0-1"));
         assert!(Form::Flag.is_same("Y\n", "1") && !Form::Flag.is_same("Y", "0"));
         assert!(Form::Number.is_same("010", "10") && Form::First.is_same("4\t4\t1\t7", "4"));
