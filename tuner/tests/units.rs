@@ -205,14 +205,17 @@ fn units_are_set_and_undone() {
     let Some(container) = Container::boot() else { return };
     let root = format!("/proc/{}/root", container.leader);
     let host = Inside(&container, Live::new(Path::new(&root)).unwrap());
-    container.systemctl(&["mask", "--runtime", "apt-daily.timer"]);
+    container.systemctl(&["mask", "--runtime", "apt-daily.timer", "apt-daily-upgrade.timer"]);
     container.systemctl(&["enable", "--runtime", "off.timer"]);
     let unit = |name: &str| Place::Unit { name: name.into() };
     let exactly = |name: &str| place::get_exactly(&host, &unit(name)).unwrap();
     assert_eq!(exactly("no-such.service"), None);
+    // It has no file.
+    assert_eq!(exactly("init.scope").as_deref(), Some("static active"));
     for (name, before, target) in [
         ("fstrim.timer", "disabled inactive", "masked inactive"),
         ("apt-daily.timer", "masked-runtime inactive", "masked inactive"),
+        ("apt-daily-upgrade.timer", "masked-runtime inactive", "disabled inactive"),
         ("man-db.timer", "masked inactive", "enabled active"),
         ("on.timer", "enabled active", "disabled inactive"),
         ("off.timer", "enabled-runtime inactive", "disabled inactive"),
