@@ -220,6 +220,6 @@ const AUDIT: Knob = Knob {
         applies: "CONFIG_AUDIT.",
         undo: "Take the parameter off the command line and boot again.",
         source: "Documentation/admin-guide/kernel-parameters.txt, audit=",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
