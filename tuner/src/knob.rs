@@ -371,6 +371,8 @@ pub enum Proof {
     TestedVm,
     /// Against a model of the kernel's files.
     TestedModel,
+    /// It was never seen set: there was no such device to try it on. What it reads may have been.
+    Untested,
     /// Only looked at: there is nothing to set.
     ReadOnly,
 }

@@ -129,6 +129,12 @@ impl Form {
 
     /// Whether two texts mean the same.
     pub fn is_same(self, one: &str, other: &str) -> bool {
+        // States of masks are lists. `0,2` could be either, so it is read as what states are.
+        if let (Self::CpuMask, Ok(one), Ok(other)) =
+            (self, one.trim().parse::<CpuList>(), other.trim().parse::<CpuList>())
+        {
+            return one == other;
+        }
         if self == Self::Unit {
             return unit::is_same(one, other);
         }
@@ -262,9 +268,6 @@ pub fn get_exactly(host: &dyn Host, place: &Place) -> Result<Option<String>, Hos
 /// What is kept of an attribute's text: enough to put it back.
 fn state_of(form: Form, text: &str) -> String {
     match form {
-        Form::CpuMask => {
-            CpuList::parse_mask(text).map_or_else(|_| text.trim().into(), |cpus| cpus.to_string())
-        }
         // All of its words are put back, though only the first counts.
         Form::First => text.trim().into(),
         form => form.normal(text),
@@ -315,6 +318,7 @@ mod tests {
         assert!(Form::Choice.is_same("none [mq-deadline]", "deadline"));
         assert!(!Form::Choice.is_same("none [mq-deadline]", "none"));
         assert!(Form::Cpus.is_same("0,1,2,3\n", "0-3"));
+        assert!(Form::CpuMask.is_same("00000000,0000000f", "f"));
         assert!(Form::CpuMask.is_same("0,1", "0-1") && !Form::CpuMask.is_same("3", "0-1"));
         assert!(Form::Flag.is_same("Y\n", "1") && !Form::Flag.is_same("Y", "0"));
         assert!(Form::Number.is_same("010", "10") && Form::First.is_same("4\t4\t1\t7", "4"));
@@ -344,6 +348,18 @@ mod tests {
     fn some_of_the_cpus_are_enough_where_one_is_used() {
         assert!(Form::SomeCpus.is_among("1", "0-3") && !Form::SomeCpus.is_among("1,4", "0-3"));
         assert!(!Form::Cpus.is_among("1", "0-3") && !Form::SomeCpus.is_same("1", "0-3"));
+    }
+
+    #[test]
+    fn units_that_others_start_count_as_enabled_and_what_is_unknown_as_either() {
+        let is_same = |one, other| Form::Unit.is_same(one, other) && Form::Unit.is_same(other, one);
+        assert!(is_same("enabled active", "static active") && is_same("masked inactive", "masked unknown"));
+        assert!(
+            !is_same("enabled active", "static inactive") && !is_same("masked inactive", "enabled unknown")
+        );
+        assert!(
+            !is_same("disabled inactive", "static inactive") && !is_same("masked inactive", "masked active")
+        );
     }
 
     #[test]

@@ -217,6 +217,9 @@ fn plan() -> Plan {
         hooks: vec![Hook::UpdateGrub],
         parameters: vec![],
         refusals: vec![],
+        notes: vec![],
+        boot: None,
+        completes: false,
     }
 }
 

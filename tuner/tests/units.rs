@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tuner::host::Live;
+use tuner::host::{Host, HostError, HostErrorKind, Live, Lock};
 use tuner::place::{self, Place};
 
 /// How long a boot may take on a machine with other work.
@@ -154,6 +155,90 @@ fn files_tell_of_units_what_systemd_tells() {
     assert_eq!(of_files(&host, "on.service").as_deref(), Some("enabled inactive"));
     assert_eq!(of_files(&host, "off.timer").as_deref(), Some("enabled-runtime unknown"));
     assert_eq!(of_files(&host, "fstrim.timer").as_deref(), Some("masked-runtime inactive"));
+}
+
+/// The container as a host: its files as they are, its programs run in it.
+struct Inside<'a>(&'a Container, Live);
+
+impl Host for Inside<'_> {
+    fn read(&self, path: &Path) -> Result<String, HostError> {
+        self.1.read(path)
+    }
+    fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
+        self.1.list(path)
+    }
+    fn link(&self, path: &Path) -> Result<PathBuf, HostError> {
+        self.1.link(path)
+    }
+    fn mode(&self, path: &Path) -> Result<u32, HostError> {
+        self.1.mode(path)
+    }
+    fn write(&self, path: &Path, text: &str) -> Result<(), HostError> {
+        self.1.write(path, text)
+    }
+    fn replace(&self, path: &Path, text: &str, mode: u32) -> Result<(), HostError> {
+        self.1.replace(path, text, mode)
+    }
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        self.1.remove(path)
+    }
+    fn append(&self, path: &Path, text: &str) -> Result<(), HostError> {
+        self.1.append(path, text)
+    }
+    fn lock(&self, path: &Path) -> Result<Lock, HostError> {
+        self.1.lock(path)
+    }
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<String, HostError> {
+        let mut command = Command::new("nsenter");
+        command.args(["--all", "--target", &self.0.leader, program]).args(arguments).env("LC_ALL", "C");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout).unwrap()),
+            false => Err(HostError::new(Path::new(program), HostErrorKind::Failed, said)),
+        }
+    }
+}
+
+#[test]
+fn units_are_set_and_undone() {
+    let Some(container) = Container::boot() else { return };
+    let root = format!("/proc/{}/root", container.leader);
+    let host = Inside(&container, Live::new(Path::new(&root)).unwrap());
+    container.systemctl(&["mask", "--runtime", "apt-daily.timer", "apt-daily-upgrade.timer"]);
+    container.systemctl(&["enable", "--runtime", "off.timer"]);
+    let unit = |name: &str| Place::Unit { name: name.into() };
+    let exactly = |name: &str| place::get_exactly(&host, &unit(name)).unwrap();
+    assert_eq!(exactly("no-such.service"), None);
+    // It has no file.
+    assert_eq!(exactly("init.scope").as_deref(), Some("static active"));
+    for (name, before, target) in [
+        ("fstrim.timer", "disabled inactive", "masked inactive"),
+        ("apt-daily.timer", "masked-runtime inactive", "masked inactive"),
+        ("apt-daily-upgrade.timer", "masked-runtime inactive", "disabled inactive"),
+        ("man-db.timer", "masked inactive", "enabled active"),
+        ("on.timer", "enabled active", "disabled inactive"),
+        ("off.timer", "enabled-runtime inactive", "disabled inactive"),
+        ("systemd-timesyncd.service", "disabled inactive", "masked inactive"),
+        ("dbus.service", "static active", "static active"),
+        ("ear.socket", "enabled active", "disabled inactive"),
+    ] {
+        assert_eq!(exactly(name).as_deref(), Some(before), "{name}");
+        for state in [target, before] {
+            place::set(&host, &unit(name), Some(state)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(exactly(name).as_deref(), Some(state), "{name}");
+            let of_files = place::get(&host, &unit(name)).unwrap();
+            assert!(unit(name).is_same(of_files.as_deref(), Some(state)), "{name}: {of_files:?}");
+        }
+    }
+    // What files told of a timer is put back as a boot would have it.
+    let timer = unit("man-db.timer");
+    place::set(&host, &timer, Some("enabled active")).unwrap();
+    let told = place::get(&host, &timer).unwrap();
+    assert_eq!(told.as_deref(), Some("enabled unknown"));
+    place::set(&host, &timer, Some("masked inactive")).unwrap();
+    place::set(&host, &timer, told.as_deref()).unwrap();
+    assert_eq!(exactly("man-db.timer").as_deref(), Some("enabled active"));
 }
 
 /// Compares all units but templates, which have no state of their own.

@@ -146,7 +146,7 @@ const POLL_QUEUES: Knob = Knob {
         applies: "The nvme driver; it takes the parameter from the kernel's command line also as a module.",
         undo: "Take the parameter off the command line and boot again.",
         source: "Documentation/admin-guide/kernel-parameters.rst (module parameters); drivers/nvme/host/pci.c, poll_queues",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -164,7 +164,7 @@ const WBT: Knob = Knob {
         applies: "CONFIG_BLK_WBT; the file refuses to be read where the disk's driver has none of it.",
         undo: "Write the former number to /sys/block/DISK/queue/wbt_lat_usec; -1 makes it the default.",
         source: SYSFS_BLOCK,
-        proof: Proof::TestedVm,
+        proof: Proof::Untested,
     },
 };
 
@@ -239,7 +239,7 @@ const APST: Knob = Knob {
         applies: "NVMe disks with autonomous power state transitions.",
         undo: "Take the parameter off the command line and boot again.",
         source: "drivers/nvme/host/core.c, default_ps_max_latency_us; NVM Express base specification, autonomous power state transitions",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -275,7 +275,7 @@ const DISCARD_MAX: Knob = Knob {
         applies: "Disks that discard; it cannot exceed discard_max_hw_bytes.",
         undo: "Write the former number to /sys/block/DISK/queue/discard_max_bytes.",
         source: SYSFS_BLOCK,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 

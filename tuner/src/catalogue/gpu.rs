@@ -54,7 +54,7 @@ const PERSIST: Knob = Knob {
         applies: "NVIDIA's driver with the package nvidia-persistenced. `nvidia-smi -pm 1` is its old way, and near its end.",
         undo: "systemctl disable --now nvidia-persistenced, if it was not enabled before.",
         source: "NVIDIA, Driver Persistence (docs.nvidia.com/deploy/driver-persistence)",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -72,7 +72,7 @@ const CLOCKS: Knob = Knob {
         applies: "NVIDIA's cards since Volta, as root. It is lost when the driver is loaded anew.",
         undo: "nvidia-smi -i CARD -rgc.",
         source: "NVML, nvmlDeviceSetGpuLockedClocks; NVIDIA/open-gpu-kernel-modules#1314 (the minimum is not kept)",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -90,7 +90,7 @@ const MEMORY_CLOCKS: Knob = Knob {
         applies: "NVIDIA's cards since Ampere, as root. It is lost when the driver is loaded anew.",
         undo: "nvidia-smi -i CARD -rmc.",
         source: "NVML, nvmlDeviceSetMemoryLockedClocks; ilya-zlobintsev/LACT#1128",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -108,7 +108,7 @@ const POWER: Knob = Knob {
         applies: "NVIDIA's cards on desktops and servers; drivers since 535 refuse it on many laptops. As root.",
         undo: "nvidia-smi -i CARD -pl and the former watts.",
         source: "NVML, nvmlDeviceSetPowerManagementLimit; NVIDIA/open-gpu-kernel-modules#483",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 

@@ -62,7 +62,7 @@ const BUSY_POLL: Knob = Knob {
         applies: BUSY_APPLIES,
         undo: "sysctl -w net.core.busy_poll= and the former number.",
         source: "Documentation/networking/napi.rst, busy polling; Documentation/admin-guide/sysctl/net.rst",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -80,7 +80,7 @@ const BUSY_READ: Knob = Knob {
         applies: BUSY_APPLIES,
         undo: "sysctl -w net.core.busy_read= and the former number; sockets that are open keep theirs.",
         source: "Documentation/networking/napi.rst, busy polling; Documentation/admin-guide/sysctl/net.rst",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -188,7 +188,7 @@ const RMEM_MAX: Knob = Knob {
         applies: "Every kernel. Older kernels have one for all network namespaces, newer ones one for each.",
         undo: "sysctl -w net.core.rmem_max= and the former number; sockets that are open keep theirs.",
         source: SYSCTL_NET,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -206,7 +206,7 @@ const WMEM_MAX: Knob = Knob {
         applies: "Every kernel; as net.rmem_max.",
         undo: "sysctl -w net.core.wmem_max= and the former number; sockets that are open keep theirs.",
         source: SYSCTL_NET,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 

@@ -21,7 +21,7 @@ const ASPM: Knob = Knob {
         applies: "CONFIG_PCIEASPM. Where the firmware keeps it to itself, the kernel refuses to be written (EPERM). Guests mostly have none.",
         undo: "Write the former word to the file.",
         source: "Documentation/admin-guide/kernel-parameters.txt, pcie_aspm=; drivers/pci/pcie/aspm.c",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -54,7 +54,7 @@ const RUNTIME_PM: Knob = Knob {
         applies: "CONFIG_PM. Most drivers of network cards have 'on' already.",
         undo: "Write the former word to the device's power/control.",
         source: "Documentation/ABI/testing/sysfs-devices-power; Documentation/power/runtime_pm.rst",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -72,6 +72,6 @@ const USB_AUTOSUSPEND: Knob = Knob {
         applies: "CONFIG_USB. It holds for devices that are plugged in afterwards.",
         undo: "Write the former number to the file.",
         source: "Documentation/driver-api/usb/power-management.rst",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };

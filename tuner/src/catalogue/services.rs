@@ -138,7 +138,7 @@ const FIRMWARE: Knob = noise(
 const PACKAGES: Knob = noise(
     "svc.noise.packages",
     "news of packages",
-    |facts| units(facts, &["packagekit.service", "packagekit-offline-update.service"]),
+    |facts| units(facts, &["packagekit.service"]),
     "Desktops have it refresh lists of packages in the background.",
     "Desktop software centres show no updates.",
     "pkcon(1)",
@@ -220,6 +220,6 @@ const AUDIT: Knob = Knob {
         applies: "CONFIG_AUDIT.",
         undo: "Take the parameter off the command line and boot again.",
         source: "Documentation/admin-guide/kernel-parameters.txt, audit=",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };

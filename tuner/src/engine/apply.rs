@@ -129,7 +129,8 @@ impl<'a> Run<'a> {
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Trouble> {
         let host = self.host;
-        let now = place::get(host, &change.place).map_err(|error| Trouble::Step(error.to_string()))?;
+        let now =
+            place::get_exactly(host, &change.place).map_err(|error| Trouble::Step(error.to_string()))?;
         if is_reached(change, now.as_deref()) {
             self.applied.unchanged += 1;
             tell(Event::Same { step });
@@ -183,7 +184,7 @@ impl<'a> Run<'a> {
 
     fn fail(&mut self, step: usize, change: &Change, why: String) -> Result<(), Trouble> {
         // Of what cannot be read, only the intent is known.
-        if let Ok(state) = place::get(self.host, &change.place) {
+        if let Ok(state) = place::get_exactly(self.host, &change.place) {
             self.put(Record::Failed { step, why: why.clone(), state })?;
         }
         Err(Trouble::Step(why))

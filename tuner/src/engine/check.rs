@@ -59,7 +59,7 @@ fn states(host: &dyn Host, changes: &[Change], stale: &mut Vec<String>) -> Vec<b
     for change in changes {
         let now = match coming.get(&change.place) {
             Some(state) => Ok(state.clone()),
-            None => place::get(host, &change.place),
+            None => place::get_exactly(host, &change.place),
         };
         let is_same = now.as_ref().is_ok_and(|now| is_reached(change, now.as_deref()));
         let name = format!("{}: {}", change.knob, change.place);

@@ -94,7 +94,7 @@ fn drifted(host: &dyn Host, ledger: &Ledger, open: &[usize], again: bool) -> Vec
         if !is_first || !was_put_back {
             continue;
         }
-        let Ok(now) = place::get(host, &change.place) else { continue };
+        let Ok(now) = place::get_exactly(host, &change.place) else { continue };
         let is = |state: &Option<String>| change.place.is_same(now.as_deref(), state.as_deref());
         let is_ours = open.contains(&number)
             || (again
@@ -109,7 +109,7 @@ fn drifted(host: &dyn Host, ledger: &Ledger, open: &[usize], again: bool) -> Vec
 
 /// Undoes one step; maybe `again`, since undoing it was interrupted.
 pub(super) fn undo(host: &dyn Host, change: &Change, step: &Step, again: bool) -> Outcome {
-    let now = match place::get(host, &change.place) {
+    let now = match place::get_exactly(host, &change.place) {
         Ok(now) => now,
         Err(error) if error.kind == HostErrorKind::Absent => return Outcome::Gone,
         Err(error) => return Outcome::Failed { why: error.to_string() },

@@ -178,20 +178,28 @@ pub(super) fn exactly(host: &dyn Host, name: &str) -> Result<Option<String>, Hos
 /// Brings a unit into a state.
 pub(super) fn set(host: &dyn Host, name: &str, state: &str) -> Result<(), HostError> {
     let (file, activity) = state.split_once(' ').unwrap_or((state, ""));
-    let systemctl = |verb: &str| host.run("systemctl", &[verb, name]).map(drop);
+    let systemctl = |words: &[&str]| host.run("systemctl", &[words, &[name]].concat()).map(drop);
+    // Masks and links in /run are others than those in /etc: what is not wanted in either goes.
+    if !file.starts_with("masked") {
+        systemctl(&["unmask", "--runtime"])?;
+    }
     if file != "masked" {
-        systemctl("unmask")?;
+        systemctl(&["unmask"])?;
     }
     match file {
-        "enabled" => systemctl("enable")?,
-        "disabled" => systemctl("disable")?,
-        "masked" => systemctl("mask")?,
+        "enabled" => systemctl(&["enable"])?,
+        "enabled-runtime" => systemctl(&["disable"]).and_then(|()| systemctl(&["enable", "--runtime"]))?,
+        "disabled" => systemctl(&["disable"]).and_then(|()| systemctl(&["disable", "--runtime"]))?,
+        "masked" => systemctl(&["mask"])?,
+        "masked-runtime" => systemctl(&["mask", "--runtime"])?,
         // Static, generated and the like are enabled by others.
         _ => {}
     }
     match activity {
-        "active" => systemctl("start"),
-        "inactive" => systemctl("stop"),
+        "active" => systemctl(&["start"]),
+        "inactive" => systemctl(&["stop"]),
+        // Put back as a boot would have it.
+        "unknown" if file.starts_with("enabled") => systemctl(&["start"]),
         _ => Ok(()),
     }
 }

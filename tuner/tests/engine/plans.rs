@@ -69,6 +69,9 @@ pub(crate) fn plan(changes: Vec<Change>) -> Plan {
         hooks: vec![],
         parameters: vec![],
         refusals: vec![],
+        notes: vec![],
+        boot: None,
+        completes: false,
     }
 }
 

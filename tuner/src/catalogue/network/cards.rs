@@ -69,7 +69,7 @@ const QUEUES: Knob = Knob {
         applies: "Drivers with combined channels (ethtool -l). 'auto' lowers the number, and never raises it.",
         undo: "ethtool -L INTERFACE combined and the former number; then place the interrupts again.",
         source: "Documentation/networking/scaling.rst; ethtool(8), --set-channels",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -87,7 +87,7 @@ const RING: Knob = Knob {
         applies: "Drivers with rings (ethtool -g).",
         undo: "ethtool -G INTERFACE rx and the former number.",
         source: "ethtool(8), --set-ring",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -105,7 +105,7 @@ const ADAPTIVE: Knob = Knob {
         applies: "Drivers that adapt (ethtool -c).",
         undo: "ethtool -C INTERFACE adaptive-rx on.",
         source: ETHTOOL,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -123,7 +123,7 @@ const USECS: Knob = Knob {
         applies: "Drivers with interrupt coalescing (ethtool -c). Some round to steps of their own.",
         undo: "ethtool -C INTERFACE rx-usecs and the former number.",
         source: ETHTOOL,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -141,7 +141,7 @@ const LRO: Knob = Knob {
         applies: "Drivers that have it (ethtool -k); it is always off on those that route.",
         undo: "ethtool -K INTERFACE lro on.",
         source: ETHTOOL,
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -273,7 +273,7 @@ const EEE: Knob = Knob {
         applies: "Copper cards that have it (ethtool --show-eee).",
         undo: "ethtool --set-eee INTERFACE eee on.",
         source: "IEEE 802.3az; ethtool(8), --set-eee",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -291,7 +291,7 @@ const PAUSE: Knob = Knob {
         applies: "Drivers with flow control (ethtool -a). Some follow only once its negotiation is off (ethtool -A INTERFACE autoneg off), which the tuner leaves as it is.",
         undo: "ethtool -A INTERFACE rx on.",
         source: "IEEE 802.3 annex 31B; ethtool(8), --pause",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
 
@@ -309,6 +309,6 @@ const WAKE: Knob = Knob {
         applies: "Cards that can (ethtool INTERFACE, 'Supports Wake-on'); reading it takes root. 'd' stands for nothing, the other letters are ethtool's.",
         undo: "ethtool -s INTERFACE wol and the former letters.",
         source: "ethtool(8), wol",
-        proof: Proof::TestedModel,
+        proof: Proof::Untested,
     },
 };
