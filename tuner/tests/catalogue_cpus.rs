@@ -153,6 +153,18 @@ fn an_interrupt_is_judged_by_where_it_goes() {
 }
 
 #[test]
+fn what_cannot_be_moved_is_well_where_it_happens_to_be_well() {
+    let mut facts = server();
+    facts.interrupts = vec![interrupt(0, "timer", "0-15", "0")];
+    let root = Root::new();
+    root.put("/proc/irq/0/smp_affinity_list", "0-15\n");
+    root.put("/proc/irq/0/effective_affinity_list", "0\n");
+    assert_eq!(root.look(&facts, "rt-cpu", "irq.affinity")[0].status, Status::Ok);
+    root.put("/proc/irq/0/effective_affinity_list", "6\n");
+    assert_eq!(root.look(&facts, "rt-cpu", "irq.affinity")[0].status, Status::NotSettable);
+}
+
+#[test]
 fn a_managed_interrupt_is_well_where_it_happens_to_be_well() {
     let mut facts = server();
     facts.interrupts = vec![interrupt(31, "nvme0q1", "5-6", "6")];
@@ -183,4 +195,48 @@ fn stopping_irqbalance_is_no_conflict_with_it() {
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(root.look(&facts, "rt-cpu", "irq.balance")[0].status, Status::Drift);
     assert_eq!(root.look(&facts, "rt-cpu", "irq.affinity")[0].status, Status::Conflict);
+}
+
+#[test]
+fn settings_are_found_where_the_kernel_has_them() {
+    let root = Root::new();
+    let cpus = "/sys/devices/system/cpu";
+    root.put(&format!("{cpus}/online"), "0-1\n");
+    root.put(&format!("{cpus}/cpu1/power/energy_perf_bias"), "6\n");
+    root.put(&format!("{cpus}/cpu0/thermal_throttle/core_throttle_count"), "3\n");
+    root.put(&format!("{cpus}/cpuidle/current_driver"), "intel_idle\n");
+    root.put(&format!("{cpus}/cpufreq/boost"), "1\n");
+    root.put(&format!("{cpus}/cpufreq/policy0/base_frequency"), "2100000\n");
+    root.put(&format!("{cpus}/cpufreq/policy0/scaling_min_freq"), "800000\n");
+    root.put(
+        &format!("{cpus}/cpufreq/policy0/energy_performance_available_preferences"),
+        "default performance \n",
+    );
+    root.put(&format!("{cpus}/cpufreq/policy10/scaling_min_freq"), "900000\n");
+    root.put(&format!("{cpus}/cpufreq/policy2/scaling_min_freq"), "900000\n");
+    root.put(&format!("{cpus}/cpu2/acpi_cppc/nominal_freq"), "3400\n");
+    root.put(&format!("{cpus}/intel_uncore_frequency/package_00_die_00/initial_max_freq_khz"), "2400000\n");
+    root.put("/sys/fs/cgroup/hot.slice/cpuset.cpus", "1\n");
+    root.put("/sys/fs/cgroup/user.slice/cpuset.cpus", "\n");
+    root.put("/proc/mounts", "none /sys/kernel/debug debugfs rw 0 0\n");
+    root.put("/proc/sys/vm/dirty_bytes", "1000000\n");
+    root.put("/proc/sys/vm/dirty_background_bytes", "0\n");
+    root.put("/sys/kernel/mm/ksm/run", "0\n");
+    root.put("/sys/kernel/mm/ksm/pages_shared", "7\n");
+    let facts = tuner::facts::read(&root.live(), 1);
+    let power = &facts.power;
+    assert_eq!((power.energy_bias.to_string(), power.throttle_counts.to_string()), ("1".into(), "0".into()));
+    assert_eq!(power.idle_driver.as_deref(), Some("intel_idle"));
+    let policies: Vec<_> =
+        power.policies.iter().map(|policy| (policy.name.as_str(), policy.sustained_khz)).collect();
+    let told = [("policy0", Some(2_100_000)), ("policy2", Some(3_400_000)), ("policy10", None)];
+    assert_eq!(policies, told);
+    assert_eq!(power.policies[0].preferences, ["default", "performance"]);
+    assert_eq!(power.policies[0].lower_limit_khz, Some(800_000));
+    assert_eq!(power.uncore, [("package_00_die_00".to_owned(), 2_400_000)]);
+    assert_eq!(facts.slices.len(), 1);
+    assert_eq!((facts.slices[0].name.as_str(), facts.slices[0].cpus.to_string()), ("hot.slice", "1".into()));
+    assert!(facts.kernel.has_debugfs && !facts.kernel.has_machine_checks);
+    assert!(facts.memory.dirty_in_bytes && !facts.memory.dirty_background_in_bytes);
+    assert!(facts.memory.merged_pages);
 }
