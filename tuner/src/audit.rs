@@ -1,7 +1,7 @@
 //! What a host's settings are, beside what is wished for them.
 //!
 //! What holds: it only reads. What is effective counts, not what was asked for: a setting whose effect shows elsewhere
-//! is judged there. What cannot be read is unknown, never well.
+//! is judged there, too, and there alone if it cannot be set. What cannot be read is unknown, never well.
 
 use crate::catalogue;
 use crate::facts::{Facts, Owner};
