@@ -26,6 +26,7 @@ pub(crate) fn main() -> u8 {
         Ok(status) => status,
         Err(failure) => {
             eprintln!("tuner: {failure}");
+            failure.by_hand.iter().for_each(|command| eprintln!("  {command}"));
             failure.exit
         }
     }
@@ -43,13 +44,17 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         Verb::Explain { id } => look::explain(common, id),
         Verb::Profiles { name } => look::profiles(common, name.as_deref()),
         Verb::Schema { verb } => look::schema(verb),
-        Verb::Plan { force } => change::plan(common, force),
+        Verb::Plan { force, no_trial } => change::plan(common, force, *no_trial),
         Verb::Apply(apply) => change::apply(common, apply),
         Verb::Confirm => change::confirm(common),
-        Verb::Rollback { to } => change::rollback(common, to.as_deref()),
+        Verb::Rollback { to, unless_confirmed } => {
+            change::rollback(common, to.as_deref(), unless_confirmed.as_deref())
+        }
         Verb::Status => change::status(common),
         Verb::Capture { output } => look::capture(common, output.as_deref()),
-        Verb::Replay => seam::replay(&host(common)?).map(|()| exit::FINE),
+        Verb::Replay { device, judge } => {
+            seam::replay(&host(common)?, device.as_deref(), *judge).map(|()| exit::FINE)
+        }
     }
 }
 
@@ -59,11 +64,13 @@ pub(crate) struct Failure {
     /// The status to end with.
     pub(crate) exit: u8,
     message: String,
+    /// Commands that do what is left to do.
+    by_hand: Vec<String>,
 }
 
 impl Failure {
     fn new(exit: u8, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, message: message.to_string(), by_hand: Vec::new() }
     }
 
     fn usage(message: impl fmt::Display) -> Self {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
-  tuner audit                               how this host stands
-  tuner explain mem.thp                     what a setting does, costs, and is here
-  sudo tuner plan --profile rt-cpu          what would be changed
+  tuner audit                      how this host stands
+  tuner explain mem.thp            what a setting does, costs, and is here
+  tuner plan --profile rt-cpu      what would be changed, and why
   sudo tuner apply --profile rt-cpu --confirm-within 2m
-  sudo tuner confirm                        or it undoes itself after two minutes
-  sudo tuner rollback                       takes the last apply back
+  sudo tuner confirm               or it undoes itself after two minutes
+  sudo tuner rollback              takes the last apply back
 
 ";
 
@@ -46,7 +46,7 @@ pub(crate) struct Common {
     /// workstation-safe]
     #[arg(long, global = true, value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
-    /// Only these knobs: ids such as mem.thp, or areas such as mem.
+    /// Only these knobs: ids such as mem.thp, or whole areas as mem
     #[arg(long, global = true, value_name = "ID", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Not these knobs
@@ -96,6 +96,9 @@ pub(crate) enum Verb {
         /// Override the interlock of this id
         #[arg(long, value_name = "ID")]
         force: Vec<String>,
+        /// Give kernel parameters to the default boot entry at once, without a trial boot
+        #[arg(long)]
+        no_trial: bool,
     },
     /// Makes the host as it is wished, so that it can be undone
     ///
@@ -131,6 +134,9 @@ pub(crate) enum Verb {
         /// Undo this apply and all after it
         #[arg(long, value_name = "ID", conflicts_with = "all")]
         to: Option<String>,
+        /// Wait until this apply is confirmed, and undo it if it is not in time
+        #[arg(long, value_name = "ID", conflicts_with_all = ["all", "to"], hide = true)]
+        unless_confirmed: Option<String>,
     },
     /// Shows what is applied, since when, what of it still stands, and what awaits a reboot
     ///
@@ -169,9 +175,16 @@ pub(crate) enum Verb {
         /// Which verb
         verb: String,
     },
-    /// What the boot unit runs
+    /// What the boot unit and udev run
     #[command(hide = true)]
-    Replay,
+    Replay {
+        /// Only what belongs to this device
+        #[arg(long)]
+        device: Option<String>,
+        /// Judge a trial boot, too
+        #[arg(long)]
+        judge: bool,
+    },
 }
 
 /// How to apply.
@@ -187,7 +200,7 @@ pub(crate) struct Apply {
     #[arg(long, value_name = "ID")]
     pub(crate) force: Vec<String>,
     /// Give kernel parameters to the default boot entry at once, without a trial boot
-    #[arg(long)]
+    #[arg(long, conflicts_with = "plan")]
     pub(crate) no_trial: bool,
     /// Go on after a change that fails; that one is put back
     #[arg(long)]

@@ -11,9 +11,10 @@ use std::time::SystemTime;
 use tuner::plan::{Plan, Refusal, SCHEMA_VERSION};
 
 /// What would be changed.
-pub(super) fn plan(common: &Common, force: &[String]) -> Result<u8, Failure> {
+pub(super) fn plan(common: &Common, force: &[String], no_trial: bool) -> Result<u8, Failure> {
     let seen = Seen::new(common)?;
-    let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, force)?;
+    let options = Options { force: force.to_owned(), no_trial, ..Options::default() };
+    let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
     if common.format() == Format::Json {
         print_json(&json::plan(&plan))?;
     } else {
@@ -26,8 +27,12 @@ pub(super) fn plan(common: &Common, force: &[String]) -> Result<u8, Failure> {
 
 /// Changes it.
 pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
-    let options =
-        Options { confirm_within: how.confirm_within, no_trial: how.no_trial, keep_going: how.keep_going };
+    let options = Options {
+        force: how.force.clone(),
+        no_trial: how.no_trial,
+        keep_going: how.keep_going,
+        confirm_within: how.confirm_within,
+    };
     let (host, mut plan) = match &how.plan {
         Some(path) => (host(common)?, read(path)?),
         None => {
@@ -36,7 +41,7 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
                 let name = &seen.profile.name;
                 return Err(Failure::usage(format!("profile {name} is only judged by; apply another one")));
             }
-            let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, &how.force)?;
+            let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
             (seen.host, plan)
         }
     };
@@ -46,7 +51,7 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
         let all: Vec<_> = plan.refusals.iter().map(why).collect();
         return Err(Failure::new(exit::REFUSED, all.join("; ")));
     }
-    let applied = seam::apply(&host, &plan, options, &mut teller(common.format()))?;
+    let applied = seam::apply(&host, &plan, &options, &mut teller(common.format()))?;
     let exit = if !applied.failed.is_empty() {
         exit::ROLLED_BACK
     } else if !applied.partial.is_empty() {
@@ -108,16 +113,20 @@ pub(super) fn confirm(common: &Common) -> Result<u8, Failure> {
 }
 
 /// Undoes.
-pub(super) fn rollback(common: &Common, to: Option<&str>) -> Result<u8, Failure> {
+pub(super) fn rollback(common: &Common, to: Option<&str>, waits_for: Option<&str>) -> Result<u8, Failure> {
     let which = match to {
         Some(id) => Which::To(id),
         None if common.all => Which::All,
         None => Which::Latest,
     };
-    let undone = seam::rollback(&host(common)?, which, &mut teller(common.format()))?;
+    let host = host(common)?;
+    let undone = match waits_for {
+        Some(id) => seam::undo_unless_confirmed(&host, id)?,
+        None => seam::rollback(&host, which, &mut teller(common.format()))?,
+    };
     let exit = if !undone.left.is_empty() || !undone.by_hand.is_empty() {
         exit::INCOMPLETE
-    } else if undone.ids.is_empty() {
+    } else if undone.ids.is_empty() && waits_for.is_none() {
         exit::USAGE
     } else if undone.is_reboot_pending {
         exit::REBOOT

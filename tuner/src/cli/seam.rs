@@ -10,13 +10,14 @@ use tuner::host::Live;
 use tuner::plan::{self, Plan};
 use tuner::profile::Profile;
 
-/// How to apply.
-#[derive(Debug, Clone, Copy)]
+/// How to plan and to apply.
+#[derive(Debug, Clone, Default)]
 #[allow(dead_code, reason = "the engine reads it")]
 pub(super) struct Options {
-    pub(super) confirm_within: Option<Duration>,
+    pub(super) force: Vec<String>,
     pub(super) no_trial: bool,
     pub(super) keep_going: bool,
+    pub(super) confirm_within: Option<Duration>,
 }
 
 /// What to undo.
@@ -38,7 +39,7 @@ pub(super) fn make_plan(
     facts: &Facts,
     profile: &Profile,
     findings: &[Finding],
-    _force: &[String],
+    _options: &Options,
 ) -> Result<Plan, Failure> {
     let mut plan = Plan::new(facts, &profile.name);
     plan.changes = plan::changes(findings);
@@ -50,7 +51,7 @@ pub(super) fn make_plan(
 pub(super) fn apply(
     _host: &Live,
     _plan: &Plan,
-    _options: Options,
+    _options: &Options,
     _tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Applied, Failure> {
     missing("apply")
@@ -62,6 +63,11 @@ pub(super) fn rollback(
     _which: Which<'_>,
     _tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Undone, Failure> {
+    missing("undo an apply")
+}
+
+/// Waits until an apply is confirmed, and undoes it if it is not in time. Others run it, not people.
+pub(super) fn undo_unless_confirmed(_host: &Live, _id: &str) -> Result<Undone, Failure> {
     missing("undo an apply")
 }
 
@@ -80,8 +86,9 @@ pub(super) fn last_profile(host: &Live) -> Option<String> {
     state(host).ok()?.applied.pop().map(|last| last.profile)
 }
 
-/// What the boot unit runs.
-pub(super) fn replay(_host: &Live) -> Result<(), Failure> {
+/// Sets again what a boot, or a device that came, has reset; of one device alone, if it is named. With `judge`, a trial
+/// boot is judged as well.
+pub(super) fn replay(_host: &Live, _device: Option<&str>, _judge: bool) -> Result<(), Failure> {
     missing("replay")
 }
 

@@ -258,3 +258,6 @@ fn summary(screen: &mut Screen, seen: &Seen, all: bool) {
     }
     screen.text(0, &next.join(" "));
 }
+
+#[cfg(test)]
+pub(super) mod tests;

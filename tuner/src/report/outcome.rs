@@ -252,3 +252,6 @@ fn ago(seconds: u64) -> String {
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
+
+#[cfg(test)]
+mod tests;

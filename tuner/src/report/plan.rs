@@ -142,8 +142,6 @@ fn hooks(screen: &mut Screen, hooks: &[Hook]) {
             Hook::ReloadSystemd => "systemd reads its units again",
             Hook::ReloadUdev => "udev reads its rules again",
             Hook::UpdateGrub => "the boot loader's configuration is made again",
-            #[allow(unreachable_patterns, reason = "there may be more of them")]
-            _ => "what was changed is put into effect",
         })
         .collect();
     if !told.is_empty() {
@@ -187,7 +185,10 @@ fn summary(screen: &mut Screen, seen: &Seen, plan: &Plan) {
         screen.text(0, "Nothing would be changed.");
         return;
     }
-    let mut counts = vec![several(plan.changes.len(), "change")];
+    let mut counts = Vec::new();
+    if !plan.changes.is_empty() {
+        counts.push(several(plan.changes.len(), "change"));
+    }
     if !plan.parameters.is_empty() {
         counts.push(format!("{} for the next boot", several(plan.parameters.len(), "kernel parameter")));
     }
@@ -205,3 +206,6 @@ fn summary(screen: &mut Screen, seen: &Seen, plan: &Plan) {
     };
     screen.text(0, &format!("{}. {next}", counts.join(", ")));
 }
+
+#[cfg(test)]
+pub(super) mod tests;
