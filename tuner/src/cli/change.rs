@@ -146,10 +146,8 @@ pub(super) fn rollback(common: &Common, to: Option<&str>, waits_for: Option<&str
 /// Shows what is applied.
 pub(super) fn status(common: &Common) -> Result<u8, Failure> {
     let state = seam::state(&host(common)?)?;
-    let all_stands = state
-        .applied
-        .iter()
-        .all(|apply| !apply.is_unfinished && apply.changes.iter().all(|change| change.stands));
+    let all_stands = state.unfinished.is_none()
+        && state.applied.iter().all(|apply| apply.changes.iter().all(|change| change.stands));
     let exit = match (all_stands, state.awaited.is_empty()) {
         (false, _) => exit::DRIFT,
         (true, false) => exit::REBOOT,

@@ -22,6 +22,15 @@ pub(crate) enum Told<'a> {
         /// What else is to be said. A sentence.
         note: &'a str,
     },
+    /// One was undone, or not.
+    Back {
+        /// What it had changed.
+        change: &'a Change,
+        /// How it went.
+        how: How,
+        /// What else is to be said. A sentence.
+        note: &'a str,
+    },
     /// Something else is done, such as that the boot loader's configuration is made.
     Other(&'a str),
 }
@@ -88,6 +97,8 @@ pub(crate) struct Undone {
 pub(crate) struct State {
     /// Each apply that is in effect, the earliest first.
     pub(crate) applied: Vec<InEffect>,
+    /// The journal of one that was begun and did not get to its end.
+    pub(crate) unfinished: Option<String>,
     /// Kernel parameters that wait for a reboot.
     pub(crate) awaited: Vec<String>,
 }
@@ -103,8 +114,6 @@ pub(crate) struct InEffect {
     pub(crate) since_unix_s: u64,
     /// Until when it has to be confirmed; none if it is.
     pub(crate) confirm_until_unix_s: Option<u64>,
-    /// Whether it was begun and did not get to its end.
-    pub(crate) is_unfinished: bool,
     /// What it changed.
     pub(crate) changes: Vec<Standing>,
 }
@@ -126,23 +135,30 @@ pub(crate) fn progress(screen: &mut Screen, steps: &mut usize, told: Told<'_>) {
         Told::Steps(count) => *steps = count,
         Told::Other(what) => screen.text(2, what),
         Told::Step { step, change, how, note } => {
-            let (word, style) = match how {
-                How::Done => ("done", GREEN),
-                How::Same => ("same", DIM),
-                How::Partly => ("partly", YELLOW),
-                How::Failed => ("failed", RED),
-            };
             let width = steps.to_string().len();
-            let to = change.to.as_deref().map_or("(absent)".into(), super::findings::short);
-            screen.line(&[
-                (DIM, &format!("{:>width$}/{steps}  ", step + 1)),
-                (style, &format!("{word:6}  ")),
-                (PLAIN, &format!("{} = {to}", name(change))),
-            ]);
-            if !note.is_empty() {
-                screen.styled(2 * width + 3, style, note);
-            }
+            let count = format!("{:>width$}/{steps}  ", step + 1);
+            ended(screen, &count, change, &change.to, (how, note));
         }
+        Told::Back { change, how, note } => ended(screen, "back  ", change, &change.from, (how, note)),
+    }
+}
+
+/// A step that ended, forth or back, and the state it was to reach.
+fn ended(screen: &mut Screen, head: &str, change: &Change, state: &Option<String>, (how, note): (How, &str)) {
+    let (word, style) = match how {
+        How::Done => ("done", GREEN),
+        How::Same => ("same", DIM),
+        How::Partly => ("partly", YELLOW),
+        How::Failed => ("failed", RED),
+    };
+    let state = state.as_deref().map_or("(absent)".into(), super::findings::short);
+    screen.line(&[
+        (DIM, head),
+        (style, &format!("{word:6}  ")),
+        (PLAIN, &format!("{} = {state}", name(change))),
+    ]);
+    if !note.is_empty() {
+        screen.styled(head.chars().count(), style, note);
     }
 }
 
@@ -206,7 +222,13 @@ pub(crate) fn undone(screen: &mut Screen, undone: &Undone) {
 
 /// What is applied, and what of it stands.
 pub(crate) fn state(screen: &mut Screen, state: &State, now_unix_s: u64) {
-    if state.applied.is_empty() {
+    if let Some(id) = &state.unfinished {
+        let text = format!(
+            "{id} was begun and has not ended: if nobody is at it, `tuner rollback` undoes what it did."
+        );
+        screen.styled(0, RED, &text);
+        screen.blank();
+    } else if state.applied.is_empty() {
         screen.text(0, "Nothing is applied. `tuner plan` shows what would be.");
     }
     for apply in &state.applied {
@@ -220,9 +242,6 @@ pub(crate) fn state(screen: &mut Screen, state: &State, now_unix_s: u64) {
                 apply.changes.len()
             ),
         );
-        if apply.is_unfinished {
-            screen.styled(2, RED, "It was begun and never ended: `tuner rollback` undoes what it did.");
-        }
         if let Some(until) = apply.confirm_until_unix_s {
             let left = ago(until.saturating_sub(now_unix_s));
             screen.styled(

@@ -47,10 +47,13 @@ fn all_state() -> State {
         profile: "rt-cpu".into(),
         since_unix_s: 996_400,
         confirm_until_unix_s: Some(1_000_090),
-        is_unfinished: false,
         changes: changes.into(),
     };
-    State { applied: vec![apply], awaited: vec!["nohz_full=2-3".into()] }
+    State {
+        applied: vec![apply],
+        unfinished: Some("20261130-2".into()),
+        awaited: vec!["nohz_full=2-3".into()],
+    }
 }
 
 #[test]
@@ -62,10 +65,13 @@ fn each_step_is_told_with_how_it_went() {
             let note = if how == How::Failed { "it is busy" } else { "" };
             progress(screen, &mut steps, Told::Step { step, change: &swappiness(), how, note });
         }
+        let back = Told::Back { change: &swappiness(), how: How::Failed, note: "it is busy" };
+        progress(screen, &mut steps, back);
         progress(screen, &mut steps, Told::Other("udev reads its rules again"));
     });
     assert!(text.starts_with(" 1/12  done    vm.swappiness = 10\n 2/12  same    vm.swap"), "{text}");
     assert!(text.contains("4/12  failed  vm.swappiness = 10\n       it is busy\n"), "{text}");
+    assert!(text.contains("\nback  failed  vm.swappiness = 60\n      it is busy\n"), "{text}");
     assert!(text.ends_with("  udev reads its rules again\n"), "{text}");
 }
 
@@ -100,6 +106,7 @@ fn what_is_applied_tells_what_of_it_stands() {
         "since 1 h 0 min ago; 1 of 2 changes stand",
         "It undoes itself in 1 min 30 s, unless `tuner confirm` keeps it.",
         "vm.swappiness was set to 10, and is 33",
+        "20261130-2 was begun and has not ended",
         "After a reboot: nohz_full=2-3.",
     ] {
         assert!(text.contains(part), "{part}: {text}");
