@@ -243,7 +243,7 @@ fn nothing_there(place: &Place) -> Option<&'static str> {
         Place::Unit { .. } => Some("this host has no such unit"),
         Place::Nic { .. } => Some("the card's driver has no such setting"),
         Place::Gpu { .. } => Some("the card has no such setting"),
-        Place::File { .. } | Place::Parameter { .. } | Place::Swap { .. } => None,
+        _ => None,
     }
 }
 
