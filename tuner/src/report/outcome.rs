@@ -179,7 +179,7 @@ pub(crate) fn applied(screen: &mut Screen, applied: &Applied, now_unix_s: u64) {
     screen.text(
         0,
         &format!(
-            "Applied as {}: {} written, {} were as wished.",
+            "Applied as {}: {} written, {} as wished before.",
             applied.id, applied.written, applied.unchanged
         ),
     );
@@ -210,10 +210,9 @@ pub(crate) fn undone(screen: &mut Screen, undone: &Undone) {
     }
     match undone.ids.is_empty() {
         true => screen.text(0, "There was nothing to undo."),
-        false => screen.text(
-            0,
-            &format!("Undone: {}; {} settings are as before.", undone.ids.join(", "), undone.restored),
-        ),
+        false => {
+            screen.text(0, &format!("Undone: {}; as before: {}.", undone.ids.join(", "), undone.restored))
+        }
     }
     if undone.is_reboot_pending {
         screen.text(0, "Reboot to complete it: kernel parameters stay until then.");

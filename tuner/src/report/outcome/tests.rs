@@ -81,7 +81,7 @@ fn an_apply_tells_what_failed_until_when_and_how_it_is_undone() {
     for part in [
         "vm.swappiness: the kernel gave 40",
         "vm.swappiness: it is busy",
-        "Applied as 20261130-1: 4 written, 1 were as wished.",
+        "Applied as 20261130-1: 4 written, 1 as wished before.",
         "`tuner confirm` within 120 s keeps it",
         "Reboot to complete it",
         "`tuner rollback --to 20261130-1` undoes it.",
@@ -94,6 +94,7 @@ fn an_apply_tells_what_failed_until_when_and_how_it_is_undone() {
 fn undoing_tells_what_is_left_to_do_by_hand() {
     let text = text(|screen| undone(screen, &all_undone()));
     assert!(text.contains("vm.swappiness: somebody changed it since"), "{text}");
+    assert!(text.contains("Undone: 20261130-1; as before: 3."), "{text}");
     assert!(text.contains("\n  echo 60 > /proc/sys/vm/swappiness\n"), "{text}");
     assert!(self::text(|screen| undone(screen, &Undone::default())).contains("There was nothing to undo."));
 }
