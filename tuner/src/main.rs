@@ -1,14 +1,10 @@
-//! The `tuner` program.
+//! The `tuner` program: reads its command line, has the verb done, and ends with the status that says how it went.
 
-use std::path::Path;
-use tuner::{audit, facts, host::Live, profile::Profile};
+mod cli;
+mod report;
 
-fn main() -> anyhow::Result<()> {
-    let host = Live::new(Path::new("/"))?;
-    let profile = Profile::find("rt-cpu")?;
-    let facts = facts::read(&host, profile.hot_threads);
-    for finding in audit::audit(&host, &facts, &profile) {
-        println!("{:14} {:12} {:?} {:?}", finding.status, finding.knob, finding.current, finding.wanted);
-    }
-    Ok(())
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::main())
 }
