@@ -14,7 +14,7 @@ use crate::plan::{Change, Parameter, Refusal};
 use crate::profile::Profile;
 
 /// What is about to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Proposal<'a> {
     /// The runtime changes.
     pub changes: &'a [Change],

@@ -255,6 +255,23 @@ fn a_later_apply_keeps_what_an_earlier_one_set() {
 }
 
 #[test]
+fn what_somebody_took_out_is_set_again_and_a_trial_may_be_cut_short() {
+    let Some((_folder, host)) = host() else { return };
+    let engine = Plain::default();
+    let at_once = Options { no_trial: true, ..options() };
+    let findings = [lacking("skew_tick", "1")];
+    apply(&host, &engine, &make(&host, &findings, &options()));
+    assert_eq!(make(&host, &findings, &options()).changes, [], "its trial is armed");
+    apply(&host, &engine, &make(&host, &findings, &at_once));
+    assert_eq!(words(&host, None).last().unwrap(), "skew_tick=1");
+    assert_eq!(make(&host, &findings, &at_once).changes, []);
+    host.remove(Path::new(DROP_IN)).unwrap();
+    boot::update(&host).unwrap();
+    apply(&host, &engine, &make(&host, &findings, &at_once));
+    assert_eq!(words(&host, None).last().unwrap(), "skew_tick=1");
+}
+
+#[test]
 fn a_value_that_is_missing_or_too_much_makes_no_plan() {
     let Some((folder, host)) = host() else { return };
     let before = tree(folder.path());

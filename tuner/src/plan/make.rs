@@ -54,14 +54,7 @@ pub fn make(
     }
     let mut plan = Plan::new(facts, &profile.name);
     if !profile.applies {
-        let nothing = Proposal {
-            changes: &[],
-            parameters: &[],
-            rt_kernel: None,
-            takes_itself_back: false,
-            findings: &[],
-        };
-        plan.refusals = interlock::check(facts, profile, &nothing);
+        plan.refusals = interlock::check(facts, profile, &Proposal::default());
         return Ok(plan);
     }
     let is_forced = |id: &str| options.force.iter().any(|forced| forced == id);
@@ -74,6 +67,7 @@ pub fn make(
     let mut next = Next::default();
     if facts.boot.loader == Loader::Grub {
         next = Next::of(host, facts, findings, &wanted, &mut desired, &mut plan.notes)?;
+        next.changes &= options.no_trial || !next.is_tried(host, &desired)?;
     } else {
         let next = facts.boot.next_command_line.as_deref().unwrap_or_default();
         let is_set = |parameter: &Parameter| boot::menu::words(next).contains(&parameter.word());
@@ -173,8 +167,19 @@ impl Next {
         if let Some(found) = rt_kernel.as_ref().and_then(|release| menu.kernel(release)) {
             desired.kernel = rt_kernel.clone().zip(Some(found.path));
         }
-        let changes = desired.parameters != earlier || rt_kernel.is_some();
+        // Also if it was set before, and somebody took it out.
+        let words = boot::menu::words(&line);
+        let lacks = desired.parameters.iter().any(|parameter| !words.contains(&parameter.word()));
+        let changes = lacks || desired.parameters != earlier || rt_kernel.is_some();
         Ok(Self { added, earlier, rt_kernel, changes, menu })
+    }
+
+    /// Whether a trial of the same is armed already.
+    fn is_tried(&self, host: &dyn Host, desired: &Desired) -> Result<bool, BootError> {
+        let kernel = desired.kernel.as_ref().map(|(release, _)| release);
+        let trial = Trial::read(host)?.map(|trial| trial.boot);
+        Ok(trial
+            .is_some_and(|boot| (&boot.parameters, boot.kernel.as_ref()) == (&desired.parameters, kernel)))
     }
 
     /// Adds the files that bring the next boot about.
