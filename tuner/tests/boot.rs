@@ -5,6 +5,7 @@ mod grub;
 use grub::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tuner::audit::Finding;
 use tuner::boot::{self, BootError, DROP_IN, NextBoot, TRIAL_ENTRY, TRIAL_SCRIPT, Trial};
 use tuner::facts::Facts;
@@ -119,6 +120,25 @@ fn a_trial_boots_the_same_kernel_with_our_words_and_leaves_the_default_alone() {
     );
     engine.roll_back(&host).unwrap();
     assert_eq!(tree(folder.path()), before);
+}
+
+#[test]
+fn the_trial_is_judged_once_the_host_is_up() {
+    let Some((folder, host)) = host() else { return };
+    apply(&host, &Plain::default(), &make(&host, &[lacking("skew_tick", "1")], &options()));
+    let units = folder.path().join("etc/systemd/system");
+    let text = fs::read_to_string(units.join("tuner-trial.service")).unwrap();
+    assert!(text.lines().any(|line| line == format!("ExecStart={PROGRAM} replay --judge")));
+    assert!(text.lines().any(|line| line.starts_with("After=") && line.contains("multi-user.target")));
+    let wants = fs::read_to_string(units.join("multi-user.target.d/50-tuner-trial.conf")).unwrap();
+    assert!(wants.ends_with("[Unit]\nWants=tuner-trial.service\n"));
+    // A program that is there, or systemd finds that fault.
+    fs::write(units.join("tuner-trial.service"), text.replace(PROGRAM, "/bin/true")).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "multi-user.target"]).env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()));
+    let Ok(output) = verify.output() else { return eprintln!("skipped: systemd-analyze is not here") };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("tuner"), "{said}");
 }
 
 /// A host whose trial was booted, as the kernel would show it.
