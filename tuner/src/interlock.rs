@@ -14,7 +14,7 @@ use crate::plan::{Change, Parameter, Refusal};
 use crate::profile::Profile;
 
 /// What is about to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Proposal<'a> {
     /// The runtime changes.
     pub changes: &'a [Change],
@@ -29,7 +29,7 @@ pub struct Proposal<'a> {
 }
 
 /// The names of all interlocks, those of plans included.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     AUDIT_ONLY,
     CONTAINER,
     OTHER_OWNER,
@@ -37,6 +37,7 @@ pub const ALL: [&str; 14] = [
     RT_NVIDIA,
     FOREIGN_FILE,
     TRIAL,
+    UNREAD_MENU,
     cpus::BOOT_CPU,
     cpus::WHOLE_NODE,
     cpus::SPLIT_CORE,
@@ -52,6 +53,8 @@ pub const AUDIT_ONLY: &str = "audit-only";
 pub const FOREIGN_FILE: &str = "foreign-file";
 /// The boot loader cannot try an entry just once.
 pub const TRIAL: &str = "trial";
+/// The boot loader's menu cannot be read.
+pub const UNREAD_MENU: &str = "unread-menu";
 /// This process is in a container.
 const CONTAINER: &str = "container";
 /// Somebody else sets the same.

@@ -108,13 +108,15 @@ pub fn files(
     program: &Path,
 ) -> Result<Files, PersistError> {
     let mut files = Files::default();
-    // Without systemd nothing would read most of them.
+    // Without systemd nothing would bring settings back. The boot loader's files are kept in mind all the same.
     if !facts.is_systemd {
+        let of_boot = Desired { settings: Vec::new(), ..desired.clone() };
+        files.put(host, Desired::PATH, 0o644, of_boot.text(), None)?;
         return Ok(files);
     }
     let program = callable(program)?;
     let settings = &desired.settings;
-    files.put(host, Desired::PATH, 0o600, desired.text(), None)?;
+    files.put(host, Desired::PATH, 0o644, desired.text(), None)?;
     files.put(host, sysctl::PATH, 0o644, sysctl::text(settings), None)?;
     files.put(host, udev::PATH, 0o644, udev::text(settings, program), Some(Hook::ReloadUdev))?;
     let comes_back = !settings.is_empty();
@@ -140,7 +142,7 @@ pub(crate) fn drop_trial(host: &dyn Host, files: &mut Files) -> Result<(), HostE
         files.changes.push(own_change(Place::NextBoot, armed, None));
     }
     files.put(host, TRIAL_SCRIPT, 0o755, None, Some(Hook::UpdateGrub))?;
-    files.put(host, Trial::PATH, 0o600, None, None)?;
+    files.put(host, Trial::PATH, 0o644, None, None)?;
     files.put(host, unit::TRIAL, 0o644, None, Some(Hook::ReloadSystemd))?;
     files.put(host, unit::TRIAL_WANTS, 0o644, None, Some(Hook::ReloadSystemd))
 }

@@ -4,10 +4,12 @@ mod grub;
 
 use grub::*;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use tuner::audit::Finding;
 use tuner::boot::{self, BootError, DROP_IN, NextBoot, TRIAL_ENTRY, TRIAL_SCRIPT, Trial};
-use tuner::host::{Host, Live};
+use tuner::facts::Facts;
+use tuner::host::{Host, HostError, HostErrorKind, Live, Lock};
 use tuner::persist::{Engine, Verdict, reconcile};
 use tuner::place::{self, Place};
 use tuner::plan::{self, Options, Parameter, Plan};
@@ -118,6 +120,25 @@ fn a_trial_boots_the_same_kernel_with_our_words_and_leaves_the_default_alone() {
     );
     engine.roll_back(&host).unwrap();
     assert_eq!(tree(folder.path()), before);
+}
+
+#[test]
+fn the_trial_is_judged_once_the_host_is_up() {
+    let Some((folder, host)) = host() else { return };
+    apply(&host, &Plain::default(), &make(&host, &[lacking("skew_tick", "1")], &options()));
+    let units = folder.path().join("etc/systemd/system");
+    let text = fs::read_to_string(units.join("tuner-trial.service")).unwrap();
+    assert!(text.lines().any(|line| line == format!("ExecStart={PROGRAM} replay --judge")));
+    assert!(text.lines().any(|line| line.starts_with("After=") && line.contains("multi-user.target")));
+    let wants = fs::read_to_string(units.join("multi-user.target.d/50-tuner-trial.conf")).unwrap();
+    assert!(wants.ends_with("[Unit]\nWants=tuner-trial.service\n"));
+    // A program that is there, or systemd finds that fault.
+    fs::write(units.join("tuner-trial.service"), text.replace(PROGRAM, "/bin/true")).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "multi-user.target"]).env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()));
+    let Ok(output) = verify.output() else { return eprintln!("skipped: systemd-analyze is not here") };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("tuner"), "{said}");
 }
 
 /// A host whose trial was booted, as the kernel would show it.
@@ -255,6 +276,23 @@ fn a_later_apply_keeps_what_an_earlier_one_set() {
 }
 
 #[test]
+fn what_somebody_took_out_is_set_again_and_a_trial_may_be_cut_short() {
+    let Some((_folder, host)) = host() else { return };
+    let engine = Plain::default();
+    let at_once = Options { no_trial: true, ..options() };
+    let findings = [lacking("skew_tick", "1")];
+    apply(&host, &engine, &make(&host, &findings, &options()));
+    assert_eq!(make(&host, &findings, &options()).changes, [], "its trial is armed");
+    apply(&host, &engine, &make(&host, &findings, &at_once));
+    assert_eq!(words(&host, None).last().unwrap(), "skew_tick=1");
+    assert_eq!(make(&host, &findings, &at_once).changes, []);
+    host.remove(Path::new(DROP_IN)).unwrap();
+    boot::update(&host).unwrap();
+    apply(&host, &engine, &make(&host, &findings, &at_once));
+    assert_eq!(words(&host, None).last().unwrap(), "skew_tick=1");
+}
+
+#[test]
 fn a_value_that_is_missing_or_too_much_makes_no_plan() {
     let Some((folder, host)) = host() else { return };
     let before = tree(folder.path());
@@ -263,6 +301,70 @@ fn a_value_that_is_missing_or_too_much_makes_no_plan() {
     assert!(plan("a", &"b".repeat(2000)).unwrap_err().to_string().contains("2047"));
     assert!(plan("a", "b\\n").is_err());
     assert_eq!(tree(folder.path()), before);
+}
+
+#[test]
+fn a_menu_that_only_root_reads_is_said_to_be_unread() {
+    struct Unprivileged<'a>(&'a Live);
+    impl Host for Unprivileged<'_> {
+        fn read(&self, path: &Path) -> Result<String, HostError> {
+            match path == Path::new(boot::GRUB_CFG) {
+                true => Err(HostError::new(path, HostErrorKind::Denied, "Permission denied")),
+                false => self.0.read(path),
+            }
+        }
+        fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
+            self.0.list(path)
+        }
+        fn link(&self, path: &Path) -> Result<PathBuf, HostError> {
+            self.0.link(path)
+        }
+        fn mode(&self, path: &Path) -> Result<u32, HostError> {
+            self.0.mode(path)
+        }
+        fn write(&self, path: &Path, _: &str) -> Result<(), HostError> {
+            panic!("{}", path.display())
+        }
+        fn replace(&self, path: &Path, _: &str, _: u32) -> Result<(), HostError> {
+            panic!("{}", path.display())
+        }
+        fn remove(&self, path: &Path) -> Result<(), HostError> {
+            panic!("{}", path.display())
+        }
+        fn append(&self, path: &Path, _: &str) -> Result<(), HostError> {
+            panic!("{}", path.display())
+        }
+        fn lock(&self, path: &Path) -> Result<Lock, HostError> {
+            panic!("{}", path.display())
+        }
+        fn run(&self, program: &str, _: &[&str]) -> Result<String, HostError> {
+            panic!("{program}")
+        }
+    }
+    let Some((_folder, host)) = host() else { return };
+    // Making a plan runs and writes nothing, with or without the menu.
+    let findings = [lacking("skew_tick", "1")];
+    let plan = plan::make(&Unprivileged(&host), &facts(), &profile(), &findings, &options()).unwrap();
+    assert!(plan.refusals.len() == 1 && plan.refusals[0].id == "unread-menu", "{:?}", plan.refusals);
+    assert!(plan.boot.is_none() && plan.changes.is_empty() && plan.parameters.len() == 1);
+}
+
+#[test]
+fn without_systemd_parameters_are_set_at_once_and_kept_in_mind() {
+    let Some((_folder, host)) = host() else { return };
+    let engine = Plain::default();
+    let bare = Facts { is_systemd: false, ..facts() };
+    let at_once = Options { no_trial: true, ..options() };
+    let make =
+        |key, options: &Options| plan::make(&host, &bare, &profile(), &[lacking(key, "1")], options).unwrap();
+    let refused = make("skew_tick", &options()).refusals;
+    assert!(
+        refused.len() == 1 && refused[0].id == "trial" && refused[0].why.contains("systemd"),
+        "{refused:?}"
+    );
+    apply(&host, &engine, &make("skew_tick", &at_once));
+    apply(&host, &engine, &make("nosmt", &at_once));
+    assert!(words(&host, None).ends_with(&["skew_tick=1".into(), "nosmt=1".into()]));
 }
 
 #[test]

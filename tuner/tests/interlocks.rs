@@ -141,6 +141,10 @@ fn huge_pages_take_no_more_than_the_profile_allows() {
     // Together: half of each is still too much with one more.
     let (two, one) = (change(pages(2048), Some("1024")), change(pages(1 << 20), Some("2")));
     assert_eq!(ids(&facts, Proposal { changes: &[two.clone(), one.clone()], ..NOTHING }), [""; 0]);
+    for (count, refused) in [("4", 0), ("0:2,1:3", 1)] {
+        let by_boot = [parameter("hugepagesz", "1G"), parameter("hugepages", count)];
+        assert_eq!(ids(&facts, Proposal { parameters: &by_boot, ..NOTHING }).len(), refused, "{count}");
+    }
     let by_boot = [parameter("hugepagesz", "1G"), parameter("hugepages", "0:1")];
     let all = Proposal { changes: &[two, one], parameters: &by_boot, ..NOTHING };
     assert_eq!(ids(&facts, all), ["huge-pages"]);

@@ -1,6 +1,7 @@
 //! What is to come back after a reboot, written down.
 
 use super::PersistError;
+use super::replay::interrupt;
 use crate::audit::{Finding, Status};
 use crate::host::Host;
 use crate::knob::{Persist, Phase};
@@ -79,15 +80,15 @@ impl Desired {
                 state: change.to.clone(),
                 at_least: change.at_least,
             };
-            match self.settings.iter_mut().find(|other| is_same_thing(other, &setting)) {
+            match self.settings.iter_mut().find(|other| is_about(other, &setting.subject, &setting.place)) {
                 Some(other) => *other = setting,
                 None => self.settings.push(setting),
             }
         }
         // Somebody set it by hand as it is wished now: replay must not take it back.
         for finding in findings.iter().filter(|finding| finding.status == Status::Ok) {
-            let other =
-                self.settings.iter_mut().find(|setting| Some(&setting.place) == finding.place.as_ref());
+            let Some(place) = &finding.place else { continue };
+            let other = self.settings.iter_mut().find(|setting| is_about(setting, &finding.subject, place));
             if let (Some(setting), Some(current)) = (other, &finding.current)
                 && !setting.is_reached(Some(current))
             {
@@ -134,11 +135,12 @@ fn comes_back(change: &Change) -> bool {
     is_lost && matches!(change.persist, Persist::Sysctl | Persist::Udev | Persist::Unit)
 }
 
-/// Interrupts are told apart by their name: after a reboot, one may have the number of another.
-fn is_same_thing(one: &Setting, other: &Setting) -> bool {
-    match (super::replay::interrupt(one), super::replay::interrupt(other)) {
-        (Some(one_is), Some(other_is)) => one_is == other_is,
-        (None, None) => one.place == other.place,
-        _ => false,
+/// Whether a setting is about this place. Interrupts are told apart by their name: after a reboot, one may have the
+/// number of another.
+fn is_about(setting: &Setting, subject: &str, place: &Place) -> bool {
+    let own = interrupt(&setting.subject, &setting.place);
+    match (own, interrupt(subject, place)) {
+        (None, None) => setting.place == *place,
+        (own, other) => own == other,
     }
 }

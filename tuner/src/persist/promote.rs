@@ -9,6 +9,7 @@ use crate::facts::Identity;
 use crate::host::Host;
 use crate::place::parameter;
 use crate::plan::{Hook, Plan, SCHEMA_VERSION};
+use std::fmt;
 use std::path::Path;
 
 /// Who makes changes and undoes them. It runs a plan's hooks, too.
@@ -43,6 +44,33 @@ pub enum Verdict {
         /// What was not taken back, if something was not.
         left: Option<String>,
     },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = match self {
+            Self::Nothing => return f.write_str("there is no trial to be judged"),
+            Self::Promoted => return f.write_str("the trial did as it should, and is permanent now"),
+            Self::NotPromoted(why) => {
+                return write!(f, "the trial did as it should, but was not made permanent: {why}");
+            }
+            Self::Missed { missed, reboots, left } => {
+                write!(f, "the trial did not do as it should, and is taken back: {}", missed.join("; "))?;
+                f.write_str(match reboots {
+                    true => ". The host reboots into what it was",
+                    false => ". Reboot for the host to be what it was",
+                })?;
+                left
+            }
+            Self::DidNotBoot { left } => {
+                f.write_str(
+                    "the trial was not booted, or did not come up, and is taken back: this is the old entry",
+                )?;
+                left
+            }
+        };
+        left.as_ref().map_or(Ok(()), |left| write!(f, ". Left to be done by hand: {left}"))
+    }
 }
 
 /// Names of trials that the host was rebooted for, a line each.

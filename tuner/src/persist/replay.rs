@@ -85,18 +85,20 @@ impl Replayed {
 
 const INTERRUPTS: &str = "/proc/irq";
 
-/// Who handles the interrupt that a setting is about, and the name of its file. `subject` has it in brackets:
+/// Who handles the interrupt that a place is about, and the name of its file. The subject has it in brackets:
 /// `irq 24 (eth0-rx-0)`.
-pub(super) fn interrupt(setting: &Setting) -> Option<(&str, &str)> {
-    let Place::Attribute { path, .. } = &setting.place else { return None };
+pub(super) fn interrupt<'a>(subject: &'a str, place: &'a Place) -> Option<(&'a str, &'a str)> {
+    let Place::Attribute { path, .. } = place else { return None };
     path.strip_prefix(INTERRUPTS).ok()?.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    let (_, rest) = setting.subject.split_once('(')?;
+    let (_, rest) = subject.split_once('(')?;
     Some((rest.strip_suffix(')')?, path.file_name()?.to_str()?))
 }
 
 /// Where a setting stands in this boot, if it does.
 fn present(host: &dyn Host, setting: &Setting) -> Option<Place> {
-    let Some((actions, name)) = interrupt(setting) else { return Some(setting.place.clone()) };
+    let Some((actions, name)) = interrupt(&setting.subject, &setting.place) else {
+        return Some(setting.place.clone());
+    };
     let numbers = host.list(Path::new(INTERRUPTS)).unwrap_or_default();
     let is_it = |number: &&String| {
         let path = format!("/sys/kernel/irq/{number}/actions");

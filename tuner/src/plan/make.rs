@@ -1,15 +1,15 @@
 //! Puts a plan together: changes, what makes them come back, the next boot, and what speaks against it all.
 
-use super::{Hook, Parameter, Plan, changes_of, parameters};
+use super::{Hook, Parameter, Plan, Refusal, changes_of, parameters};
 use crate::audit::{Finding, Status};
 use crate::boot::{self, BootError, NextBoot, TRIAL_ENTRY, TRIAL_SCRIPT, Trial, menu::Menu};
 use crate::facts::{Facts, Loader};
-use crate::host::Host;
+use crate::host::{Host, HostErrorKind};
 use crate::interlock::{self, Proposal, refusal};
 use crate::persist::{self, Desired, Files, PersistError};
 use crate::place::Place;
 use crate::profile::Profile;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a plan is made.
 #[derive(Debug, Clone, Default)]
@@ -54,14 +54,7 @@ pub fn make(
     }
     let mut plan = Plan::new(facts, &profile.name);
     if !profile.applies {
-        let nothing = Proposal {
-            changes: &[],
-            parameters: &[],
-            rt_kernel: None,
-            takes_itself_back: false,
-            findings: &[],
-        };
-        plan.refusals = interlock::check(facts, profile, &nothing);
+        plan.refusals = interlock::check(facts, profile, &Proposal::default());
         return Ok(plan);
     }
     let is_forced = |id: &str| options.force.iter().any(|forced| forced == id);
@@ -70,18 +63,7 @@ pub fn make(
     plan.changes = changes_of(findings, fought);
     let mut desired = Desired::read(host)?;
     desired.take(&plan.changes, findings);
-    let wanted = parameters(findings);
-    let mut next = Next::default();
-    if facts.boot.loader == Loader::Grub {
-        next = Next::of(host, facts, findings, &wanted, &mut desired, &mut plan.notes)?;
-    } else {
-        let next = facts.boot.next_command_line.as_deref().unwrap_or_default();
-        let is_set = |parameter: &Parameter| boot::menu::words(next).contains(&parameter.word());
-        let lacking: Vec<_> = wanted.into_iter().filter(|parameter| !is_set(parameter)).collect();
-        if !lacking.is_empty() {
-            plan.notes.push(boot::by_hand(facts.boot.loader, &lacking));
-        }
-    }
+    let next = next_boot(host, facts, findings, options, &mut desired, &mut plan)?;
     plan.parameters = next.added.clone();
     let proposal = Proposal {
         changes: &plan.changes,
@@ -90,7 +72,7 @@ pub fn make(
         takes_itself_back: options.takes_itself_back,
         findings,
     };
-    let mut refusals = interlock::check(facts, profile, &proposal);
+    plan.refusals.extend(interlock::check(facts, profile, &proposal));
     let mut files = persist::files(host, facts, &desired, &options.program)?;
     if !facts.is_systemd && !desired.settings.is_empty() {
         plan.notes.push(
@@ -99,27 +81,61 @@ pub fn make(
         );
     }
     if next.changes {
-        plan.boot = Some(next.arm(host, facts, options, &desired, &mut files, &mut refusals)?);
+        plan.boot = Some(next.arm(host, facts, options, &desired, &mut files, &mut plan.refusals)?);
         plan.notes.push(match options.no_trial {
             true => "kernel parameters take a reboot, and are set for every boot from then on".into(),
             false => "kernel parameters take a reboot: the next one is a trial, which becomes permanent if the kernel does as it should, and is taken back if not".into(),
         });
     }
-    let foreign = |path: &PathBuf| {
-        let why = format!(
-            "{} is there and was not written by this program, which would replace it: move it away",
-            path.display()
-        );
-        refusal(interlock::FOREIGN_FILE, "tuner", why)
-    };
-    refusals.extend(files.foreign.iter().map(foreign));
+    plan.refusals.extend(files.foreign.iter().map(|path| foreign(path)));
     plan.changes.append(&mut files.changes);
     plan.hooks = files.hooks;
-    let (forced, refused) = refusals.into_iter().partition(|refusal| is_forced(&refusal.id));
-    plan.refusals = refused;
-    let forced: Vec<super::Refusal> = forced;
+    let forced: Vec<_> = plan.refusals.extract_if(.., |refusal| is_forced(&refusal.id)).collect();
     plan.notes.extend(forced.iter().map(|refusal| format!("forced past {}: {}", refusal.id, refusal.why)));
     Ok(plan)
+}
+
+fn foreign(path: &Path) -> Refusal {
+    let path = path.display();
+    let why =
+        format!("{path} is there and was not written by this program, which would replace it: move it away");
+    refusal(interlock::FOREIGN_FILE, "tuner", why)
+}
+
+/// What the next boot is to be, taken into `desired`; what is left to a person is noted.
+fn next_boot(
+    host: &dyn Host,
+    facts: &Facts,
+    findings: &[Finding],
+    options: &Options,
+    desired: &mut Desired,
+    plan: &mut Plan,
+) -> Result<Next, BootError> {
+    let wanted = parameters(findings);
+    if facts.boot.loader != Loader::Grub {
+        let next = facts.boot.next_command_line.as_deref().unwrap_or_default();
+        let is_set = |parameter: &Parameter| boot::menu::words(next).contains(&parameter.word());
+        let lacking: Vec<_> = wanted.into_iter().filter(|parameter| !is_set(parameter)).collect();
+        if !lacking.is_empty() {
+            plan.notes.push(boot::by_hand(facts.boot.loader, &lacking));
+        }
+        return Ok(Next::default());
+    }
+    match Next::of(host, facts, findings, &wanted, desired, &mut plan.notes) {
+        Ok(mut next) => {
+            next.changes &= options.no_trial || !next.is_tried(host, desired)?;
+            Ok(next)
+        }
+        // Debian lets only root read the menu.
+        Err(BootError::Host(error)) if error.kind == HostErrorKind::Denied => {
+            let why = format!(
+                "{error}: what the next boot is cannot be told, so the plan lacks it. Make it as root"
+            );
+            plan.refusals.push(refusal(interlock::UNREAD_MENU, "tuner", why));
+            Ok(Next { added: wanted, ..Next::default() })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What GRUB's next boot is made of.
@@ -173,8 +189,19 @@ impl Next {
         if let Some(found) = rt_kernel.as_ref().and_then(|release| menu.kernel(release)) {
             desired.kernel = rt_kernel.clone().zip(Some(found.path));
         }
-        let changes = desired.parameters != earlier || rt_kernel.is_some();
+        // Also if it was set before, and somebody took it out.
+        let words = boot::menu::words(&line);
+        let lacks = desired.parameters.iter().any(|parameter| !words.contains(&parameter.word()));
+        let changes = lacks || desired.parameters != earlier || rt_kernel.is_some();
         Ok(Self { added, earlier, rt_kernel, changes, menu })
+    }
+
+    /// Whether a trial of the same is armed already.
+    fn is_tried(&self, host: &dyn Host, desired: &Desired) -> Result<bool, BootError> {
+        let kernel = desired.kernel.as_ref().map(|(release, _)| release);
+        let trial = Trial::read(host)?.map(|trial| trial.boot);
+        Ok(trial
+            .is_some_and(|boot| (&boot.parameters, boot.kernel.as_ref()) == (&desired.parameters, kernel)))
     }
 
     /// Adds the files that bring the next boot about.
@@ -185,7 +212,7 @@ impl Next {
         options: &Options,
         desired: &Desired,
         files: &mut Files,
-        refusals: &mut Vec<super::Refusal>,
+        refusals: &mut Vec<Refusal>,
     ) -> Result<NextBoot, PlanError> {
         let pin = desired.kernel.as_ref();
         let next = NextBoot {
@@ -226,7 +253,7 @@ impl Next {
             drop_in,
         };
         persist::put_judge(host, files, &options.program)?;
-        put(files, Trial::PATH, 0o600, format!("{:#}\n", serde_json::json!(trial)), None)?;
+        put(files, Trial::PATH, 0o644, format!("{:#}\n", serde_json::json!(trial)), None)?;
         put(files, TRIAL_SCRIPT, 0o755, script, Some(Hook::UpdateGrub))?;
         // Last: the entry is armed only once everything about it is there.
         let armed = crate::place::get(host, &Place::NextBoot).map_err(BootError::from)?;
