@@ -166,7 +166,7 @@ fn look(host: &dyn Host, facts: &Facts, profile: &Profile, knob: &Knob, spot: &S
     (finding.status, finding.note) = match &wanted {
         None => unwished(facts, profile.wish(knob)),
         Some(_) if has_effect => (Status::Ok, None),
-        Some(wanted) => judge(facts, knob, spot, wanted, current.is_some(), is_written),
+        Some(wanted) => judge(facts, profile, knob, spot, wanted, current.is_some(), is_written),
     };
     (finding.current, finding.effective) = (current, effective);
     finding
@@ -209,6 +209,7 @@ fn unreadable(finding: Finding, error: &HostError) -> Finding {
 /// Why a setting is not as it is wished.
 fn judge(
     facts: &Facts,
+    profile: &Profile,
     knob: &Knob,
     spot: &Spot,
     wanted: &Wanted,
@@ -232,12 +233,27 @@ fn judge(
     if knob.persist == Persist::Never {
         return (Status::Drift, Some("it is only looked at".into()));
     }
-    // Stopping somebody is no conflict with him.
+    // Stopping somebody is no conflict with him, nor is what comes after he was stopped.
     let is_itself = |owner: &&Owner| spot.place == Place::Unit { name: owner.unit.clone() };
-    if let Some(owner) = owner(facts, knob.id).filter(|owner| !is_itself(owner)) {
+    let stays = |owner: &&Owner| !is_itself(owner) && !stops(facts, profile, owner);
+    if let Some(owner) = owner(facts, knob.id).filter(stays) {
         return (Status::Conflict, Some(format!("{} runs and sets it, too", owner.unit)));
     }
     (Status::Drift, is_written.then(|| "it was written, but has no effect yet".into()))
+}
+
+/// Whether the profile has somebody else stopped, before anything that he sets is set.
+fn stops(facts: &Facts, profile: &Profile, owner: &Owner) -> bool {
+    let unit = Place::Unit { name: owner.unit.clone() };
+    let stopped = |wanted| matches!(wanted, Wanted::Is(state) if state.ends_with("inactive"));
+    catalogue::all().filter(|knob| knob.phase == Phase::Services).any(|knob| match (knob.places)(facts) {
+        Places::At(spots) => spots.iter().any(|spot| {
+            spot.place == unit
+                && spot.fixed.is_none()
+                && profile.wish(knob).at(spot, facts).is_some_and(stopped)
+        }),
+        _ => false,
+    })
 }
 
 /// Who else turns this knob, and runs.

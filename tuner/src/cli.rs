@@ -52,9 +52,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         }
         Verb::Status => change::status(common),
         Verb::Capture { output } => look::capture(common, output.as_deref()),
-        Verb::Replay { device, judge } => {
-            seam::replay(&host(common)?, device.as_deref(), *judge).map(|()| exit::FINE)
-        }
+        Verb::Replay { judge: true, .. } => seam::judge(&host(common)?).map(|()| exit::FINE),
+        Verb::Replay { device, .. } => seam::replay(&host(common)?, device.as_deref()).map(|()| exit::FINE),
     }
 }
 

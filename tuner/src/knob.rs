@@ -170,6 +170,8 @@ pub enum Accepts {
     Number(i64, i64),
     /// CPUs: a list, `isolated` or `housekeeping`.
     Cpus,
+    /// The same, or `none` of them.
+    CpusOrNone,
     /// `0` or `1`.
     Flag,
     /// Only `auto`.
@@ -200,8 +202,9 @@ impl Wish {
             "leave" => Self::Leave,
             "auto" => Self::Auto,
             "off" if knob.accepts == Accepts::Off => Self::Off,
-            "isolated" if knob.accepts == Accepts::Cpus => Self::Isolated,
-            "housekeeping" if knob.accepts == Accepts::Cpus => Self::Housekeeping,
+            "isolated" if knob.accepts.are_cpus() => Self::Isolated,
+            "housekeeping" if knob.accepts.are_cpus() => Self::Housekeeping,
+            "none" if knob.accepts == Accepts::CpusOrNone => Self::Is(String::new()),
             _ => {
                 // Other text may begin with a sign as well.
                 let text_of =
@@ -244,6 +247,7 @@ impl std::fmt::Display for Wish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Leave => f.write_str("leave"),
+            Self::Is(text) if text.is_empty() => f.write_str("none"),
             Self::Is(text) => f.write_str(text),
             Self::AtLeast(least) => write!(f, ">= {least}"),
             Self::AtMost(most) => write!(f, "<= {most}"),
@@ -256,6 +260,10 @@ impl std::fmt::Display for Wish {
 }
 
 impl Accepts {
+    fn are_cpus(self) -> bool {
+        matches!(self, Self::Cpus | Self::CpusOrNone)
+    }
+
     fn takes(self, wish: &Wish) -> bool {
         match (self, wish) {
             (_, Wish::Leave) => true,
@@ -267,7 +275,8 @@ impl Accepts {
             (Self::Number(least, most), Wish::AtLeast(number) | Wish::AtMost(number)) => {
                 i64::try_from(*number).is_ok_and(|number| (least..=most).contains(&number))
             }
-            (Self::Cpus, Wish::Isolated | Wish::Housekeeping) => true,
+            (_, Wish::Isolated | Wish::Housekeeping) => self.are_cpus(),
+            (Self::CpusOrNone, Wish::Is(text)) => text.parse::<topology::CpuList>().is_ok(),
             (Self::Off, Wish::Off) => true,
             // No CPUs at all are `leave`: a parameter with nothing behind its `=` takes all CPUs, or none, or panics.
             (Self::Cpus, Wish::Is(text)) => {
@@ -286,6 +295,9 @@ impl std::fmt::Display for Accepts {
             Self::Words(words) => write!(f, "it takes {}, auto or leave", words.join(", ")),
             Self::Number(least, most) => {
                 write!(f, "it takes a number from {least} to {most}, also with >= or <=, auto or leave")
+            }
+            Self::CpusOrNone => {
+                f.write_str("it takes CPUs such as 2-3, none, isolated, housekeeping, auto or leave")
             }
             Self::Cpus => f.write_str("it takes CPUs such as 2-3, isolated, housekeeping, auto or leave"),
             Self::Flag => f.write_str("it takes 0, 1, auto or leave"),

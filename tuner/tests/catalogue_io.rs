@@ -235,7 +235,7 @@ fn what_means_the_same_does_not_drift_and_what_is_missing_is_not_supported() {
         ("/sys/class/net/eth0/queues/rx-1/rps_cpus", "3\n"),
         ("/etc/systemd/system/bluetooth.service", "[Unit]\n[Install]\nWantedBy=bluetooth.target\n"),
     ];
-    let wishes = "\"blk.sched\" = \"auto\"\n\"net.steer.rps\" = \"\"\n\"net.eee\" = \"off\"\n\
+    let wishes = "\"blk.sched\" = \"auto\"\n\"net.steer.rps\" = \"none\"\n\"net.eee\" = \"off\"\n\
                   \"svc.noise.bluetooth\" = \"masked inactive\"\n\"svc.noise.printing\" = \"masked inactive\"\n";
     let found = findings(&server(), &files, wishes);
     let status = |knob, subject| finding(&found, knob, subject).status;

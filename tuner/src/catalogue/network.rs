@@ -89,7 +89,7 @@ const RPS_DEFAULT: Knob = Knob {
     title: "CPUs that new interfaces' packets are spread over",
     phase: Phase::Sysctl,
     persist: Persist::Sysctl,
-    accepts: Accepts::Cpus,
+    accepts: Accepts::CpusOrNone,
     places: |_| Places::one(Place::sysctl("net.core.rps_default_mask", Form::CpuMask)),
     explain: Explain {
         mechanism: "Interfaces that come later, such as containers' veth pairs, take over this mask for their receive queues: with the housekeeping CPUs in it, their packets stay off the isolated ones.",

@@ -62,7 +62,7 @@ impl<'a> Run<'a> {
         let ids = journal::ids(host).map_err(JournalError::from)?;
         let id = journal::next_id(&ids, at_unix_s);
         let confirm_within_s = options.confirm_within.map(|within| within.as_secs());
-        let begin = Record::Begin { at_unix_s, confirm_within_s, plan: plan.clone() };
+        let begin = Record::Begin { at_unix_s, confirm_within_s, plan: Box::new(plan.clone()) };
         let mut log = Log::new(host, &id);
         log.put(&begin).map_err(privilege)?;
         let applied = Applied { id: id.clone(), ..Applied::default() };

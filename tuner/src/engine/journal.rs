@@ -25,7 +25,7 @@ pub(super) enum Record {
         at_unix_s: u64,
         /// How long it has to be confirmed, if it has to.
         confirm_within_s: Option<u64>,
-        plan: Plan,
+        plan: Box<Plan>,
     },
     /// A step is about to be written.
     Intent { step: usize, before: Before },

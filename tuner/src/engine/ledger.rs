@@ -57,7 +57,7 @@ impl Ledger {
             id: id.into(),
             at_unix_s: *at_unix_s,
             steps: vec![Step::default(); plan.changes.len()],
-            plan: plan.clone(),
+            plan: Plan::clone(plan),
             is_applied: false,
             deadline: None,
             is_confirmed: false,

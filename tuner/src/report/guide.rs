@@ -64,6 +64,7 @@ fn proof(proof: Proof) -> &'static str {
         Proof::TestedReal => "Set and read back on a real machine.",
         Proof::TestedVm => "Set and read back in a virtual machine.",
         Proof::TestedModel => "Tested against a model of the kernel's files.",
+        Proof::Untested => "Never seen set: there was no such device to try it on.",
         Proof::ReadOnly => "It is only looked at.",
     }
 }

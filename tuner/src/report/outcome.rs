@@ -7,7 +7,6 @@ use tuner::plan::Change;
 
 /// What happens, as it happens.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "the engine makes them")]
 pub(crate) enum Told<'a> {
     /// So many steps begin.
     Steps(usize),
@@ -37,7 +36,6 @@ pub(crate) enum Told<'a> {
 
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "the engine makes them")]
 pub(crate) enum How {
     /// As it should.
     Done,

@@ -228,7 +228,7 @@ const RPS: Knob = Knob {
     title: "CPUs that a receive queue's packets are spread over",
     phase: Phase::Network,
     persist: Persist::Udev,
-    accepts: Accepts::Cpus,
+    accepts: Accepts::CpusOrNone,
     places: |facts| masks(facts, "rx-", "rps_cpus"),
     explain: Explain {
         mechanism: "Without CPUs here, packets are handled where the interrupt arrives. With some, they are sent on to those by an interrupt between CPUs: isolated ones should not be among them.",
@@ -246,7 +246,7 @@ const XPS: Knob = Knob {
     title: "CPUs that send through a queue",
     phase: Phase::Network,
     persist: Persist::Udev,
-    accepts: Accepts::Cpus,
+    accepts: Accepts::CpusOrNone,
     places: |facts| masks(facts, "tx-", "xps_cpus"),
     explain: Explain {
         mechanism: "CPUs that share a send queue wait for its lock, and its completions arrive at one of them.",
