@@ -6,6 +6,7 @@
 //! writes to the host; what is found says how it was found; what cannot be known is called unknown.
 
 pub mod audit;
+pub mod capture;
 pub mod catalogue;
 pub mod facts;
 pub mod host;
