@@ -125,3 +125,12 @@ fn the_session_is_found_through_sudo_and_bonds() {
     assert_eq!(session(&captured), ["eno2"], "in a capture, too");
     assert!(!captured.to_string().contains("10.1.2"));
 }
+
+#[test]
+fn what_a_container_left_behind_is_no_container() {
+    let mut server = host("server");
+    server.files.insert("/.dockerenv".into(), (0o755, String::new()));
+    assert_eq!(facts::read(&server, 2).container, None, "it is in the first namespaces");
+    server.links.insert("/proc/self/ns/pid".into(), "pid:[4026532301]".into());
+    assert_eq!(facts::read(&server, 2).container.as_deref(), Some("docker"));
+}
