@@ -11,7 +11,10 @@ use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use topology::Topology;
 
+/// As many as the tuner's profiles isolate CPUs for.
+const HOT_THREADS: usize = 2;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// What a full house needs: every client has a socket, and takes descriptors for a moment.
 const LEAST_FILES: u64 = 1024;
@@ -74,20 +77,22 @@ fn uring() -> Finding {
 }
 
 fn isolation(cpus: &Cpus, plan: &Plan) -> Finding {
-    let hot = [Some(&plan.ingest), plan.render.as_ref()].into_iter().flatten();
+    let Topology { isolated, .. } = &cpus.topology;
+    let hot: Vec<_> = [Some(&plan.ingest), plan.render.as_ref()].into_iter().flatten().collect();
     let shared =
-        hot.filter(|placement| placement.cpu.is_none_or(|cpu| !cpus.isolated.contains(&cpu))).count();
-    let found = match cpus.isolated.as_slice() {
-        [] => format!("none of {} CPUs is isolated", cpus.online.len()),
-        isolated => format!("isolated: {isolated:?} of {} CPUs", cpus.online.len()),
+        hot.iter().filter(|placement| placement.cpu.is_none_or(|cpu| !isolated.contains(cpu))).count();
+    let online = cpus.topology.online();
+    let found = match isolated.is_empty() {
+        true => format!("none of {} CPUs is isolated", online.len()),
+        false => format!("isolated: {isolated} of {} CPUs", online.len()),
     };
-    let grant = match cpus.online.len() {
+    // Once two CPUs are isolated, there are two hot threads.
+    let choice = rt::choice(cpus, HOT_THREADS);
+    let chosen = &choice.isolated;
+    let grant = match online.len() {
         ..=2 => "a machine with more CPUs: isolating one of two leaves too little for the rest".to_owned(),
-        count => format!(
-            "boot with isolcpus=managed_irq,domain,{0}-{1} nohz_full={0}-{1} rcu_nocbs={0}-{1}",
-            count - 2,
-            count - 1
-        ),
+        _ if chosen.is_empty() => choice.reasons.join("; "),
+        _ => format!("boot with isolcpus=managed_irq,domain,{chosen} nohz_full={chosen} rcu_nocbs={chosen}"),
     };
     Finding::new("CPUs of its own", shared == 0, found, grant)
 }

@@ -1,7 +1,7 @@
 //! What a hot thread asks of the kernel: a CPU of its own, a real-time priority, memory that stays. Each is
 //! optional: what is refused is reported and done without.
 //!
-//! Where the threads go follows from [`Cpus`], which is read from the kernel, and from the configuration, which may
+//! Where the threads go follows from [`Cpus`], which are read from the kernel, and from the configuration, which may
 //! name CPUs itself. [`place`] is a plain function of both.
 
 use crate::config::Realtime;
@@ -9,6 +9,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::Write;
+use topology::{Choice, CpuList, Topology, choose, device_node};
 
 /// How a loop waits for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -206,66 +207,62 @@ impl CpuLatency {
     }
 }
 
-/// What the kernel says of the CPUs.
+/// The CPUs, and what this process may do with them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cpus {
-    /// Those that are online.
-    pub online: Vec<usize>,
-    /// Those that the kernel keeps free of other work.
-    pub isolated: Vec<usize>,
+    /// All of them.
+    pub topology: Topology,
     /// Those that this process may use, as it was started.
-    pub allowed: Vec<usize>,
-    /// Which CPUs share a core, for each isolated one: itself and its siblings.
-    pub cores: Vec<Vec<usize>>,
+    pub allowed: CpuList,
 }
 
 impl Cpus {
     /// Reads it.
     pub fn read() -> Self {
-        let list =
-            |path: &str| fs::read_to_string(path).map(|text| parse_cpu_list(&text)).unwrap_or_default();
-        let isolated = list("/sys/devices/system/cpu/isolated");
-        let core = |cpu: &usize| {
-            let siblings = list(&format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
-            if siblings.is_empty() { vec![*cpu] } else { siblings }
-        };
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         Self {
-            online: list("/sys/devices/system/cpu/online"),
-            cores: isolated.iter().map(core).collect(),
-            isolated,
-            allowed: allowed.map(parse_cpu_list).unwrap_or_default(),
+            topology: Topology::read(text, names),
+            allowed: allowed.and_then(|list| list.parse().ok()).unwrap_or_default(),
         }
     }
 
     /// One isolated CPU of each core, since two threads on one core slow each other down.
     fn best(&self) -> Vec<usize> {
+        let isolated = &self.topology.isolated;
         let mut best: Vec<usize> = Vec::new();
-        for (cpu, core) in self.isolated.iter().zip(&self.cores) {
-            if !core.iter().any(|sibling| best.contains(sibling)) {
-                best.push(*cpu);
+        for cpu in isolated.iter() {
+            let core = self.topology.cpu(cpu).map(|cpu| &cpu.core);
+            if !core.is_some_and(|core| best.iter().any(|other| core.contains(*other))) {
+                best.push(cpu);
             }
         }
         // With fewer cores than threads, siblings are better than sharing with everybody.
-        let rest = self.isolated.iter().filter(|cpu| !best.contains(cpu)).copied().collect::<Vec<_>>();
+        let rest = isolated.iter().filter(|cpu| !best.contains(cpu)).collect::<Vec<_>>();
         best.extend(rest);
         best
     }
 }
 
-/// The CPUs that the kernel keeps free of other work.
-pub fn isolated_cpus() -> Vec<usize> {
-    Cpus::read().isolated
+fn text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
 }
 
-/// Reads a list such as `1-3,8`. What is not a number is left out.
-fn parse_cpu_list(list: &str) -> Vec<usize> {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
-    };
-    list.trim().split(',').filter_map(range).flatten().collect()
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The CPUs that the kernel keeps free of other work.
+pub fn isolated_cpus() -> Vec<usize> {
+    Cpus::read().topology.isolated.iter().collect()
+}
+
+/// Which CPUs should be isolated for so many hot threads: what the tuner proposes on this machine.
+pub(crate) fn choice(cpus: &Cpus, hot_threads: usize) -> Choice {
+    choose(&cpus.topology, hot_threads, device_node(text, names))
 }
 
 /// Where the work runs.
@@ -285,19 +282,19 @@ pub fn place(realtime: &Realtime, cpus: &Cpus) -> Plan {
     let split = match realtime.threads {
         Threads::Split => true,
         Threads::Fused => false,
-        Threads::Auto => cpus.isolated.len() >= 2 || cpus.allowed.len() >= 4,
+        Threads::Auto => cpus.topology.isolated.len() >= 2 || cpus.allowed.len() >= 4,
     };
     let named = [realtime.ingest_cpu, realtime.render_cpu].into_iter().flatten().collect::<Vec<_>>();
     let mut free = cpus.best().into_iter().filter(|cpu| !named.contains(cpu));
     let mut placed = |name, chosen: Option<usize>| {
         let cpu = chosen.or_else(|| free.next());
         let wait = match realtime.wait {
-            Wait::Auto if cpu.is_some_and(|cpu| cpus.isolated.contains(&cpu)) => Wait::Spin,
+            Wait::Auto if cpu.is_some_and(|cpu| cpus.topology.isolated.contains(cpu)) => Wait::Spin,
             Wait::Auto => Wait::Block,
             chosen => chosen,
         };
         // A thread that never sleeps and comes before all others would take the CPU from everything else on it.
-        let alone = cpu.is_some_and(|cpu| cpus.isolated.contains(&cpu));
+        let alone = cpu.is_some_and(|cpu| cpus.topology.isolated.contains(cpu));
         let priority = if wait == Wait::Spin && !alone { 0 } else { realtime.priority };
         Placement { name, cpu, priority, wait }
     };
@@ -330,22 +327,23 @@ impl std::fmt::Display for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_lists() {
-        assert_eq!(parse_cpu_list("1-3,8\n"), [1, 2, 3, 8]);
-        assert_eq!(parse_cpu_list("\n"), [0usize; 0]);
-        assert_eq!(parse_cpu_list("5"), [5]);
-    }
+    use topology::Cpu;
 
     fn cpus(online: usize, isolated: &[usize], cores: &[&[usize]]) -> Cpus {
-        let all: Vec<_> = (0..online).collect();
-        Cpus {
-            allowed: all.iter().filter(|cpu| !isolated.contains(cpu)).copied().collect(),
-            online: all,
-            isolated: isolated.to_vec(),
-            cores: cores.iter().map(|core| core.to_vec()).collect(),
-        }
+        let isolated: CpuList = isolated.iter().copied().collect();
+        let core = |cpu: usize| {
+            cores.iter().find(|core| core.contains(&cpu)).map_or(vec![cpu], |core| core.to_vec())
+        };
+        let of = |id: usize| Cpu {
+            id,
+            package: 0,
+            node: 0,
+            core: core(id).into_iter().collect(),
+            cache: CpuList::default(),
+            is_small: false,
+        };
+        let topology = Topology { cpus: (0..online).map(of).collect(), isolated, ..Topology::default() };
+        Cpus { allowed: topology.online().without(&topology.isolated), topology }
     }
 
     fn realtime(text: &str) -> Realtime {
@@ -368,10 +366,10 @@ mod tests {
 
     #[test]
     fn hot_threads_do_not_share_a_core_if_they_need_not() {
-        let siblings = cpus(8, &[2, 3, 6, 7], &[&[2, 6], &[3, 7], &[2, 6], &[3, 7]]);
+        let siblings = cpus(8, &[2, 3, 6, 7], &[&[2, 6], &[3, 7]]);
         let plan = place(&realtime(""), &siblings);
         assert_eq!((plan.ingest.cpu, plan.render.unwrap().cpu), (Some(2), Some(3)));
-        let one_core = cpus(4, &[1, 3], &[&[1, 3], &[1, 3]]);
+        let one_core = cpus(4, &[1, 3], &[&[1, 3]]);
         let plan = place(&realtime(""), &one_core);
         assert_eq!((plan.ingest.cpu, plan.render.unwrap().cpu), (Some(1), Some(3)));
     }

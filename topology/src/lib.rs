@@ -12,6 +12,8 @@ pub use choice::{Choice, choose};
 pub use device::device_node;
 pub use list::{CpuList, ParseCpuListError};
 
+const CPUS: &str = "/sys/devices/system/cpu";
+
 /// What is known of one CPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cpu {
@@ -25,6 +27,8 @@ pub struct Cpu {
     pub core: CpuList,
     /// All CPUs that share its last-level cache, itself included; empty if the kernel does not say.
     pub cache: CpuList,
+    /// Whether it is one of the small, slower cores of a processor that has two kinds.
+    pub is_small: bool,
 }
 
 /// The CPUs of a machine.
@@ -43,7 +47,6 @@ pub struct Topology {
 impl Topology {
     /// Reads it. `read` gives the text of a file under `/sys`, if there is one, and `list` the names in a folder.
     pub fn read(read: impl Fn(&str) -> Option<String>, list: impl Fn(&str) -> Vec<String>) -> Self {
-        const CPUS: &str = "/sys/devices/system/cpu";
         let cpus = |path: &str| read(path).and_then(|text| text.parse().ok()).unwrap_or_default();
         let online: CpuList = cpus(&format!("{CPUS}/online"));
         let nodes: Vec<(usize, CpuList)> = list("/sys/devices/system/node")
@@ -51,6 +54,7 @@ impl Topology {
             .filter_map(|name| name.strip_prefix("node")?.parse().ok())
             .map(|node: usize| (node, cpus(&format!("/sys/devices/system/node/node{node}/cpulist"))))
             .collect();
+        let small = small(&read, &online);
         let cpu = |id: usize| {
             let own = format!("{CPUS}/cpu{id}");
             let number = |name: &str| read(&format!("{own}/topology/{name}"))?.trim().parse::<usize>().ok();
@@ -64,13 +68,14 @@ impl Topology {
                 node: nodes.iter().find(|(_, cpus)| cpus.contains(id)).map_or(0, |(node, _)| *node),
                 core: with_itself(&format!("{own}/topology/thread_siblings_list")),
                 cache: last_cache(&own, &read, &list),
+                is_small: small.contains(id),
             }
         };
         Self {
             cpus: online.iter().map(cpu).collect(),
             isolated: cpus(&format!("{CPUS}/isolated")),
             nohz_full: cpus(&format!("{CPUS}/nohz_full")),
-            boot_cpu: 0,
+            boot_cpu: boot_cpu(&online, &list),
         }
     }
 
@@ -96,6 +101,25 @@ impl Topology {
         nodes.dedup();
         nodes
     }
+}
+
+/// The CPU that the kernel started on. It gives an `online` file to those that it can do without; where several have
+/// none, or all, it is the first, as on every machine that numbers them by their start.
+fn boot_cpu(online: &CpuList, list: impl Fn(&str) -> Vec<String>) -> usize {
+    let is_fixed = |cpu: &usize| !list(&format!("{CPUS}/cpu{cpu}")).iter().any(|name| name == "online");
+    let fixed: Vec<_> = online.iter().filter(is_fixed).collect();
+    if let [only] = fixed[..] { only } else { online.iter().next().unwrap_or(0) }
+}
+
+/// Those of Intel's Atom kind, or those that an ARM kernel gives less than the greatest capacity.
+fn small(read: impl Fn(&str) -> Option<String>, online: &CpuList) -> CpuList {
+    let atoms: Option<CpuList> = read("/sys/devices/cpu_atom/cpus").and_then(|text| text.parse().ok());
+    if let Some(atoms) = atoms.filter(|atoms| !online.is_subset(atoms)) {
+        return atoms;
+    }
+    let capacity = |cpu: usize| read(&format!("{CPUS}/cpu{cpu}/cpu_capacity"))?.trim().parse::<u32>().ok();
+    let most = online.iter().filter_map(capacity).max();
+    online.iter().filter(|cpu| capacity(*cpu) < most && capacity(*cpu).is_some()).collect()
 }
 
 /// Who shares a CPU's cache of the highest level.

@@ -12,10 +12,10 @@ use topology::{Choice, CpuList, Topology};
 mod boot;
 mod devices;
 mod guest;
-mod interfaces;
+pub(crate) mod interfaces;
 pub(crate) mod kernel;
 mod owners;
-mod read;
+pub(crate) mod read;
 mod settings;
 
 /// Reads what a host is, and chooses CPUs for so many hot threads.

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod boot;
+pub mod capture;
 pub mod catalogue;
 pub mod engine;
 pub mod facts;

@@ -38,9 +38,9 @@ pub(super) fn read(files: Files<'_>) -> Vec<Interface> {
 /// The interfaces that carry the session, and those below them.
 fn session_interfaces(files: Files<'_>, names: &[String]) -> Vec<String> {
     let routes = routes(files);
-    let by_client = client(files).and_then(|client| through(&routes, client));
+    let by_client = client(files).and_then(|client| best(&routes, client)).map(|at| &routes[at].interface);
     let mut found: Vec<String> = match by_client {
-        Some(interface) => vec![interface.into()],
+        Some(interface) => vec![interface.clone()],
         None => {
             routes.iter().filter(|route| route.length == 0).map(|route| route.interface.clone()).collect()
         }
@@ -57,7 +57,7 @@ fn session_interfaces(files: Files<'_>, names: &[String]) -> Vec<String> {
 }
 
 /// Where the session comes from, by the nearest process that knows.
-fn client(files: Files<'_>) -> Option<IpAddr> {
+pub(crate) fn client(files: Files<'_>) -> Option<IpAddr> {
     let mut process = "self".to_owned();
     for _ in 0..MOST_ANCESTORS {
         let environment = files.text(&format!("/proc/{process}/environ")).unwrap_or_default();
@@ -75,15 +75,16 @@ fn client(files: Files<'_>) -> Option<IpAddr> {
     None
 }
 
-struct Route {
-    interface: String,
-    network: IpAddr,
+/// Where packets for a network go.
+pub(crate) struct Route {
+    pub(crate) interface: String,
+    pub(crate) network: IpAddr,
     /// How many bits of it count.
-    length: u32,
-    metric: u32,
+    pub(crate) length: u32,
+    pub(crate) metric: u32,
 }
 
-fn routes(files: Files<'_>) -> Vec<Route> {
+pub(crate) fn routes(files: Files<'_>) -> Vec<Route> {
     let v4 = files.text("/proc/net/route").unwrap_or_default();
     let v6 = files.text("/proc/net/ipv6_route").unwrap_or_default();
     let found = v4.lines().skip(1).filter_map(v4_route).chain(v6.lines().filter_map(v6_route));
@@ -116,18 +117,19 @@ fn v6_route(line: &str) -> Option<Route> {
     })
 }
 
-/// The interface that an address is reached through: that of the longest network that has it, then of the least metric.
-fn through(routes: &[Route], address: IpAddr) -> Option<&str> {
-    let fits = |route: &&Route| {
-        let bits = match (route.network, address) {
+/// Which route an address takes: that of the longest network that has it, then that of the least metric.
+pub(crate) fn best(routes: &[Route], address: IpAddr) -> Option<usize> {
+    let fits = |route: &Route| {
+        let alike = match (route.network, address) {
             (IpAddr::V4(one), IpAddr::V4(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
             (IpAddr::V6(one), IpAddr::V6(other)) => (one.to_bits() ^ other.to_bits()).leading_zeros(),
             _ => return false,
         };
-        bits >= route.length
+        alike >= route.length
     };
-    let best = routes.iter().filter(fits).min_by_key(|route| (std::cmp::Reverse(route.length), route.metric));
-    best.map(|route| route.interface.as_str())
+    let fitting = routes.iter().enumerate().filter(|(_, route)| fits(route));
+    let best = fitting.min_by_key(|(_, route)| (std::cmp::Reverse(route.length), route.metric));
+    best.map(|(at, _)| at)
 }
 
 #[cfg(test)]
@@ -147,7 +149,8 @@ mod tests {
             .filter_map(|line| v4_route(line))
             .chain([v6, &rejecting].into_iter().filter_map(v6_route))
             .collect();
-        let found = |address: &str| through(&routes, address.parse().unwrap());
+        let found =
+            |address: &str| best(&routes, address.parse().unwrap()).map(|at| routes[at].interface.as_str());
         assert_eq!(found("10.0.0.7"), Some("eth1"));
         assert_eq!(found("10.0.1.7"), Some("eth0"));
         assert_eq!(found("fd00::1"), Some("eth2"));

@@ -41,7 +41,7 @@ pub(super) fn facts(host: &dyn Host, hot_threads: usize) -> Facts {
 
 /// A host of which only readable files matter.
 #[derive(Clone, Copy)]
-pub(super) struct Files<'a>(pub(super) &'a dyn Host);
+pub(crate) struct Files<'a>(pub(crate) &'a dyn Host);
 
 impl Files<'_> {
     /// The text of a file.
