@@ -16,9 +16,11 @@ use std::path::Path;
 /// A machine as [`Recorded`] is written.
 pub fn capture(host: &dyn Host) -> String {
     let recorder = Recorder::new(host);
-    let facts = facts::read(&recorder, 0);
-    // Whatever is wished for it, every knob is read.
-    audit::audit(&recorder, &facts, &Profile::default());
+    // Whatever is wished for it, every knob is read: also for CPUs that another profile would isolate, or none would.
+    for hot_threads in [0, usize::MAX] {
+        let facts = facts::read(&recorder, hot_threads);
+        audit::audit(&recorder, &facts, &Profile::default());
+    }
     let mut recorded = recorder.finish();
     recorded
         .remarks

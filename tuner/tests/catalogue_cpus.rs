@@ -3,8 +3,6 @@
 mod hosts;
 
 use hosts::{Root, host, knob, nowhere, server, spots, topology, wanted};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use tuner::audit::Status;
 use tuner::catalogue;
 use tuner::facts::{ClockPolicy, Interrupt, Owner};
@@ -190,11 +188,20 @@ fn stopping_irqbalance_is_no_conflict_with_it() {
     let root = Root::new();
     root.put("/proc/irq/24/smp_affinity_list", "0-15\n");
     root.put("/proc/irq/24/effective_affinity_list", "6\n");
-    let says = "LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n";
-    let program = root.put("/usr/bin/systemctl", &format!("#!/bin/sh\nprintf '{says}'\n"));
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    root.put("/usr/lib/systemd/system/irqbalance.service", "[Install]\nWantedBy=multi-user.target\n");
+    root.put("/run/systemd/system/any", "");
+    let wants = "/etc/systemd/system/multi-user.target.wants/irqbalance.service";
+    for link in [wants, "/run/systemd/units/invocation:irqbalance.service"] {
+        let path = root.put(link, "");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("../x", path).unwrap();
+    }
     assert_eq!(root.look(&facts, "rt-cpu", "irq.balance")[0].status, Status::Drift);
+    // Whoever leaves irqbalance alone would have it move interrupts back; stopped before, it is in nobody's way.
     assert_eq!(root.look(&facts, "rt-cpu", "irq.affinity")[0].status, Status::Conflict);
+    let findings = tuner::audit::audit(&root.live(), &facts, &Profile::find("rt-cpu").unwrap());
+    let moved = findings.iter().find(|finding| finding.knob == "irq.affinity").unwrap();
+    assert_eq!(moved.status, Status::Drift);
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn facts() -> Facts {
         node: (id % 4) / 2,
         core: cpus(&format!("{},{}", id % 4, id % 4 + 4)),
         cache: CpuList::default(),
+        is_small: false,
     };
     let mut facts = Facts {
         topology: Topology { cpus: (0..8).map(cpu).collect(), ..Topology::default() },

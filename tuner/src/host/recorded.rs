@@ -115,7 +115,11 @@ impl Host for Recorded {
     }
 
     fn link(&self, path: &Path) -> Result<PathBuf, HostError> {
-        self.links.get(path).cloned().ok_or_else(|| self.failure(path))
+        let failure = || match self.files.contains_key(path) {
+            true => HostError::new(path, HostErrorKind::Invalid, "it is no link"),
+            false => self.failure(path),
+        };
+        self.links.get(path).cloned().ok_or_else(failure)
     }
 
     fn mode(&self, path: &Path) -> Result<u32, HostError> {

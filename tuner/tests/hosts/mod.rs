@@ -21,6 +21,7 @@ pub(crate) fn topology(nodes: usize, cores: usize, threads: usize) -> Topology {
         node: id % all / cores,
         core: (0..threads).map(|thread| id % all + thread * all).collect(),
         cache: CpuList::default(),
+        is_small: false,
     };
     Topology { cpus: (0..all * threads).map(cpu).collect(), ..Topology::default() }
 }
