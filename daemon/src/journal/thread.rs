@@ -170,6 +170,8 @@ impl Loop {
                     if let Some(at) = self.flying.iter().position(|(flying, ..)| *flying == id) {
                         let (_, len, is_flush) = self.flying.swap_remove(at);
                         count(&self.status, len, is_flush, outcome);
+                        let written = if outcome == Ok(len) { len as u64 } else { 0 };
+                        self.shared.written_bytes.fetch_add(written, Relaxed);
                     }
                     self.writer.complete(id, outcome, now_ns);
                 }
@@ -192,6 +194,8 @@ impl Loop {
             self.disk.add(prepared.segment, prepared.identity, prepared.file)?;
             self.open.push((prepared.segment, false));
         }
+        let is_waiting = self.open.is_empty() || self.writer.condition().is_stalled;
+        self.shared.is_waiting.store(is_waiting, Relaxed);
         Ok(())
     }
 
