@@ -314,9 +314,10 @@ fn another_journal_takes_a_restart() {
 /// A file system fills up while the venue goes on, and has room again later.
 #[test]
 fn a_full_disk_costs_records_and_nothing_else() {
-    let Some(disk) = SmallDisk::mount(24) else { return };
+    // What is taken away is more than the journal's blocks and its queue hold meanwhile.
+    let Some(disk) = SmallDisk::mount(48) else { return };
     let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1; 36 << 20]).unwrap();
     let path = disk.path().join("j");
     let more = "segment_mb = 1\nspill_mb = 1\npack = false";
     let Some(mut recording) = Recording::start(&path, more, &[]) else { return };
