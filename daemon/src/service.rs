@@ -20,7 +20,7 @@ use crate::rt::{self, Cpus};
 use crate::supervisor::{COLD, Pulse, Supervisor};
 use crate::threads::{Setting, Threads};
 use crate::wishes::Wisher;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use sd_notify::NotifyState;
 use shm::prefix::Identity;
 use shm::status::{DRAINING, Phase, RUNNING, StatusReader, StatusWriter};
@@ -177,8 +177,11 @@ impl Service {
         let Self { threads, connector, .. } = &mut self;
         // What it leaves is not needed; that it ends in order is.
         drop(threads.halt(|| connector.discard()));
-        self.journal = None; // Nobody records any more: it is written to its end.
-        outcome
+        // Nobody records any more: it is written to its end.
+        let is_whole = self.journal.take().is_none_or(Journal::end);
+        outcome?;
+        ensure!(is_whole, "not all of the journal is durable; the log says from which record on");
+        Ok(())
     }
 
     async fn serve(

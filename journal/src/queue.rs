@@ -8,6 +8,7 @@
 use crate::block::u64_at;
 use crate::record::{HEADER_BYTES, Header, Kind, MAX_PAYLOAD_BYTES, padded};
 use rtrb::{Consumer, Producer};
+use std::mem::MaybeUninit;
 
 /// How long the payload of a gap is.
 pub const LOST_BYTES: usize = 40;
@@ -120,22 +121,26 @@ impl Tap {
 
     /// Puts a record where there is room for it, which was looked for. It is shown as a whole, by one store.
     fn put(&mut self, header: Header, len: usize, write: impl FnOnce(&mut dyn FnMut(&[u8]))) {
-        // It is zeros: so is the padding, and whatever the caller has promised and does not put.
-        let Ok(mut chunk) = self.queue.write_chunk(padded(len)) else { return };
+        let Ok(mut chunk) = self.queue.write_chunk_uninit(padded(len)) else { return };
         let (first, second) = chunk.as_mut_slices();
         let mut at = 0;
         let mut put = |bytes: &[u8]| {
             let bytes = &bytes[..bytes.len().min(HEADER_BYTES + len - at)];
             let begin = at.min(first.len());
             let here = bytes.len().min(first.len() - begin);
-            first[begin..begin + here].copy_from_slice(&bytes[..here]);
+            first[begin..begin + here].write_copy_of_slice(&bytes[..here]);
             let rest = &bytes[here..];
-            second[(at + here).saturating_sub(first.len())..][..rest.len()].copy_from_slice(rest);
+            second[(at + here).saturating_sub(first.len())..][..rest.len()].write_copy_of_slice(rest);
             at += bytes.len();
         };
         put(&header.encode(len));
         write(&mut put);
-        chunk.commit_all();
+        // The padding, and whatever the caller has promised and did not put.
+        let begin = at.min(first.len());
+        second[at - begin..].fill(MaybeUninit::new(0));
+        first[begin..].fill(MaybeUninit::new(0));
+        // SAFETY: all before `at` was put, in order; all from there on are zeros.
+        unsafe { chunk.commit_all() };
         self.accepted += 1;
     }
 
@@ -185,6 +190,28 @@ impl Drain {
         if let Some(front) = self.front.take() {
             self.pass_over(front.left + front.padding);
         }
+    }
+
+    /// Takes whole records as they lie here, which is how they lie in a block: as many as wait, `out` has room for and
+    /// `agrees` says yes to, which is asked of each. None while a record is in hand. Returns how many bytes they take;
+    /// what is behind these in `out` is worth nothing then.
+    pub fn take_run(&mut self, out: &mut [u8], mut agrees: impl FnMut(&Header) -> bool) -> usize {
+        let bytes = out.len().min(self.waiting_bytes());
+        let out = &mut out[..bytes];
+        // One copy of all, and then a walk through what is near, are cheaper than a look at each record here first.
+        if self.front.is_some() || !self.copy(out) {
+            return 0;
+        }
+        let mut taken = 0;
+        while let Some(head) = out[taken..].first_chunk()
+            && let Some((header, len)) = Header::decode(head)
+            && padded(len) <= bytes - taken
+            && agrees(&header)
+        {
+            taken += padded(len);
+        }
+        self.pass_over(taken);
+        taken
     }
 
     /// How many bytes wait, those of a record in hand included.
@@ -304,6 +331,8 @@ mod tests {
     #[test]
     fn a_promise_that_is_not_kept_is_zeros() {
         let (mut tap, mut drain) = queue(256, 1);
+        assert!(push(&mut tap, 0, &[0xee; 220])); // It was there before: the queue goes round.
+        assert!(pop(&mut drain).is_some() && pop(&mut drain).is_none());
         assert!(tap.push(header(0), 50, |put| put(b"short")));
         assert!(tap.push(header(1), 3, |put| put(b"far too long")));
         let mut payload = [0; 50];
@@ -314,34 +343,64 @@ mod tests {
         assert_eq!(pop(&mut drain).unwrap(), (Header { generation: 1, ..header(2) }, b"x".to_vec()));
     }
 
+    /// Takes what waits, up to so many bytes of it in a run, but for records of feed 0; then one more by itself.
+    fn pop_some(drain: &mut Drain, room: usize) -> Vec<(Header, Vec<u8>)> {
+        let (mut out, mut agreed) = (vec![0xee; room], Vec::new());
+        let taken = drain.take_run(&mut out, |header| {
+            let agrees = header.feed > 0;
+            agreed.extend(agrees.then_some(*header));
+            agrees
+        });
+        let (mut got, mut at) = (Vec::new(), 0);
+        while at < taken {
+            let (header, len) = Header::decode(out[at..].first_chunk().unwrap()).unwrap();
+            let (payload, padding) = out[at + HEADER_BYTES..at + padded(len)].split_at(len);
+            assert!(padding.iter().all(|byte| *byte == 0));
+            got.push((header, payload.to_vec()));
+            at += padded(len);
+        }
+        assert_eq!((at, got.iter().map(|(header, _)| *header).collect::<Vec<_>>()), (taken, agreed));
+        if let Some((header, len)) = drain.front() {
+            assert!(header.feed == 0 || padded(len) > room - taken, "it should be in the run");
+            assert_eq!(drain.take_run(&mut [0; 2_000], |_| true), 0, "one is in hand");
+            got.extend(pop(drain));
+        }
+        got
+    }
+
     proptest! {
         #[test]
         fn records_come_out_as_they_went_in(
-            sizes in prop::collection::vec((0..300usize, any::<bool>()), 1..200),
+            steps in prop::collection::vec((0..300usize, 0..5u16, prop::option::of(0..1_200usize)), 1..200),
         ) {
             let (mut tap, mut drain) = queue(1_000, 1);
             let (mut expected, mut got, mut lost) = (Vec::new(), Vec::new(), 0);
-            let mut take = |drain: &mut Drain| {
-                while let Some((header, payload)) = pop(drain) {
+            let mut take = |drain: &mut Drain, room| loop {
+                let some = pop_some(drain, room);
+                if some.is_empty() {
+                    break;
+                }
+                for (header, payload) in some {
                     match header.kind {
                         Kind::Gap => lost += Lost::decode(&payload).unwrap().records,
                         _ => got.push((header.feed, payload)),
                     }
                 }
             };
-            for (place, (size, drains)) in sizes.iter().enumerate() {
-                let payload = vec![place as u8; *size];
-                if push(&mut tap, place as u16, &payload) {
-                    expected.push((place as u16, payload));
+            for (place, (size, feed, room)) in steps.into_iter().enumerate() {
+                let payload = vec![place as u8 | 1; size];
+                if push(&mut tap, feed, &payload) {
+                    expected.push((feed, payload));
                 }
-                if *drains {
-                    take(&mut drain);
+                if let Some(room) = room {
+                    take(&mut drain, room);
                 }
             }
-            take(&mut drain);
-            prop_assert!(push(&mut tap, 0, b""));
-            take(&mut drain);
-            expected.push((0, Vec::new()));
+            take(&mut drain, 0);
+            prop_assert!(drain.is_empty() && drain.waiting_bytes() == 0);
+            prop_assert!(push(&mut tap, 1, b""));
+            take(&mut drain, 1_000);
+            expected.push((1, Vec::new()));
             prop_assert_eq!(got, expected);
             prop_assert_eq!(lost, tap.lost());
         }

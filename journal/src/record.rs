@@ -59,7 +59,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All of them, in the order of their numbers.
     pub const ALL: [Self; 11] = [
         Self::Start,
         Self::Frame,
@@ -76,7 +76,7 @@ impl Kind {
 
     /// The kind of this number, if there is one.
     pub fn of(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+        Self::ALL.get(usize::from(number).wrapping_sub(1)).copied()
     }
 
     /// The name that reports use.
@@ -164,4 +164,17 @@ impl Header {
 /// What a record with such a payload takes.
 pub fn padded(payload_bytes: usize) -> usize {
     HEADER_BYTES + payload_bytes.next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_known_by_its_number() {
+        for number in 0..=u8::MAX {
+            let named = Kind::ALL.into_iter().find(|kind| *kind as u8 == number);
+            assert_eq!(Kind::of(number), named);
+        }
+    }
 }

@@ -55,10 +55,18 @@ fn names(folder: &Folder) -> Vec<String> {
 #[test]
 fn a_segment_is_prepared_trimmed_and_removed() {
     let (_place, folder) = folder();
-    folder.prepare(7, 3_000_000).unwrap();
+    let mut steps = Vec::new();
+    let outcome = folder.prepare(7, 3_000_000, |written| {
+        steps.push(written);
+        assert_eq!(names(&folder), ["0000000000000007.seg.tmp"]);
+        if steps.len() == 2 { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+    });
+    assert_eq!((outcome.unwrap_err().kind(), steps), (ErrorKind::Interrupted, vec![1 << 20, 2 << 20]));
+    assert_eq!(names(&folder), [""; 0]);
+    folder.prepare(7, 3_000_000, |_| Ok(())).unwrap();
     assert_eq!(names(&folder), ["0000000000000007.seg"]);
     assert_eq!(fs::read(folder.path_of(7, Form::Plain)).unwrap(), vec![0; 3_000_000]);
-    assert_eq!(folder.prepare(7, 4096).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(folder.prepare(7, 4096, |_| Ok(())).unwrap_err().kind(), ErrorKind::AlreadyExists);
     folder.trim(7, 8192).unwrap();
     folder.trim(7, 16_384).unwrap();
     let segments = folder.list().unwrap();

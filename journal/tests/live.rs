@@ -356,7 +356,7 @@ fn a_blank_last_segment_that_is_removed_meanwhile_is_no_error() {
     let build = flushed_at_once();
     for at in 0..12 {
         let (_place, folder) = folder(&build);
-        folder.prepare(3, 1 << 16).unwrap();
+        folder.prepare(3, 1 << 16, |_| Ok(())).unwrap();
         let store = Changed::new(&folder, |opened| {
             if opened == at {
                 remove(&folder, 3);

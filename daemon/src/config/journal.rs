@@ -9,10 +9,11 @@ use std::time::Duration;
 
 /// The largest block. A power of two; see also [`Journal::blocks`].
 const BLOCK_BYTES: usize = 256 << 10;
-/// How many blocks there is memory for: two 2 MiB pages of them.
-const BLOCKS: usize = 16;
+/// How many blocks there is memory for: eight 2 MiB pages of them. What waits for a flush keeps its memory, so with
+/// less the disk has nothing to do while one goes on.
+const BLOCKS: usize = 64;
 /// In class group: no more than this is written without asking for a flush.
-const FLUSH_BYTES: u64 = 1 << 20;
+const FLUSH_BYTES: u64 = 2 << 20;
 
 /// How the journal is kept. Without the table there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

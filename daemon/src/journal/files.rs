@@ -1,14 +1,18 @@
 //! The journal's files, apart from writing them: two threads that are in nobody's way.
 //!
-//! `chartd-segments` prepares the next segment ahead, ends those that are closed, and removes old ones. While it finds
-//! no room it tries once a second. `chartd-pack` packs what is closed, when nobody else wants the processor; it looks
+//! `chartd-segments` prepares the next segment ahead, ends those that are closed, and removes old ones. It prepares in
+//! small steps with pauses (`pace`), so as not to slow the very writing that it prepares for. While it finds no room it
+//! tries once a second. `chartd-pack` packs what is closed, when nobody else wants the processor; it looks
 //! for its work in the folder, so nothing is forgotten and nothing piles up.
+
+mod pace;
 
 use crate::config;
 use crate::rt;
 use journal::retention::{Held, Limits, to_remove};
 use journal::{Folder, Form, Index, PackError, Segment, Store, rebuild_index};
 use nix::sys::eventfd::EventFd;
+use pace::Pace;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -67,7 +71,11 @@ pub(crate) struct Shared {
     pub(crate) failures: AtomicU64,
     /// Why not, the last time.
     pub(crate) errno: AtomicI32,
-    /// Whether packing is to end.
+    /// Bytes of the blocks that were written so far.
+    pub(crate) written_bytes: AtomicU64,
+    /// Whether the thread that writes has nowhere to write to.
+    pub(crate) is_waiting: AtomicBool,
+    /// Whether packing is to end, and what is being prepared is not needed.
     stop: AtomicBool,
 }
 
@@ -152,6 +160,8 @@ impl Files {
             disk_bytes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             errno: AtomicI32::new(0),
+            written_bytes: AtomicU64::new(0),
+            is_waiting: AtomicBool::new(true),
             stop: AtomicBool::new(false),
         });
         let (orders, ordered) = sync_channel(ORDERS);
@@ -234,6 +244,7 @@ impl Keeper {
         let outcome = self.try_prepare();
         match &outcome {
             Ok(()) => self.count_bytes(),
+            Err(_) if self.shared.stop.load(Acquire) => {}
             Err(error) => {
                 self.shared.errno.store(error.raw_os_error().unwrap_or(libc::EIO), Relaxed);
                 self.shared.failures.fetch_add(1, Relaxed);
@@ -247,7 +258,8 @@ impl Keeper {
     fn try_prepare(&mut self) -> io::Result<()> {
         let segment = self.next;
         self.look_for_room()?;
-        self.folder.prepare(segment, self.config.segment_mb << 20)?;
+        let mut pace = Pace::new(&self.shared);
+        self.folder.prepare(segment, self.config.segment_mb << 20, |prepared| pace.pause(prepared))?;
         self.next += 1; // Numbers rise, whatever becomes of it.
         self.hand_over(segment).inspect_err(|_| self.discard(segment))
     }

@@ -91,11 +91,15 @@ impl Opened {
         let thread = builder.spawn(move || match starting.make() {
             Ok((ring, lacking)) => {
                 let _ = ready.send(Ok(lacking)); // The starter waits for it.
-                if let Err(error) = ring.run() {
+                ring.run().unwrap_or_else(|error| {
                     tracing::error!("{NAME} failed: {error}");
-                }
+                    false
+                })
             }
-            Err(error) => drop(ready.send(Err(error))),
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                false
+            }
         })?;
         let lacking = placed.recv().context("the journal's thread ended at once")??;
         let recorder = Recorder::new(tap, bell, status.clone()).counting_from(state.first);
@@ -167,7 +171,8 @@ impl Starting {
 pub(crate) struct Journal {
     stop: Arc<AtomicBool>,
     wake: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    /// It ends with whether all that was recorded is durable.
+    thread: Option<JoinHandle<bool>>,
     _lock: Lock,
 }
 
@@ -176,21 +181,31 @@ impl Journal {
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
-}
 
-impl Drop for Journal {
-    /// Has all written that was recorded. The time that it may take is bounded.
-    fn drop(&mut self) {
+    /// Has all written that was recorded, in a time that is bounded. False if not all of it is durable then: the log
+    /// says what is not.
+    pub(crate) fn end(mut self) -> bool {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> bool {
         self.stop.store(true, Release);
         let _ = self.wake.write(1); // It is awake at the latest when its nap ends.
         let end = Instant::now() + 2 * END_TIMEOUT;
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else { return true };
         while !thread.is_finished() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
         }
-        match thread.is_finished() {
-            true => drop(thread.join()), // A panic was printed by the thread itself.
-            false => tracing::error!("the journal's thread does not end: what it holds is lost"),
+        if !thread.is_finished() {
+            tracing::error!("the journal's thread does not end: what it holds is lost");
+            return false;
         }
+        thread.join().unwrap_or(false) // A panic was printed by the thread itself.
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

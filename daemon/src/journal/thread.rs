@@ -98,8 +98,8 @@ impl Loop {
         }
     }
 
-    /// Runs until it is told to stop, and all is closed.
-    pub(super) fn run(mut self) -> io::Result<()> {
+    /// Runs until it is told to stop, and all is closed. Whether all that was taken in is durable then.
+    pub(super) fn run(mut self) -> io::Result<bool> {
         let outcome = self.run_to_end();
         self.bell.detach();
         self.told.state.state = Journal::Ended as u64;
@@ -110,7 +110,7 @@ impl Loop {
         outcome
     }
 
-    fn run_to_end(&mut self) -> io::Result<()> {
+    fn run_to_end(&mut self) -> io::Result<bool> {
         while !self.stop.load(Acquire) {
             self.round(NAP)?;
         }
@@ -130,8 +130,7 @@ impl Loop {
             }
         }
         self.give_back();
-        self.tell_end();
-        Ok(())
+        Ok(self.tell_end())
     }
 
     fn round(&mut self, nap: Duration) -> io::Result<()> {
@@ -170,6 +169,8 @@ impl Loop {
                     if let Some(at) = self.flying.iter().position(|(flying, ..)| *flying == id) {
                         let (_, len, is_flush) = self.flying.swap_remove(at);
                         count(&self.status, len, is_flush, outcome);
+                        let written = if outcome == Ok(len) { len as u64 } else { 0 };
+                        self.shared.written_bytes.fetch_add(written, Relaxed);
                     }
                     self.writer.complete(id, outcome, now_ns);
                 }
@@ -192,6 +193,8 @@ impl Loop {
             self.disk.add(prepared.segment, prepared.identity, prepared.file)?;
             self.open.push((prepared.segment, false));
         }
+        let is_waiting = self.open.is_empty() || self.writer.condition().is_stalled;
+        self.shared.is_waiting.store(is_waiting, Relaxed);
         Ok(())
     }
 
@@ -307,21 +310,23 @@ impl Loop {
         }
     }
 
-    /// Says what became of what was taken in.
-    fn tell_end(&mut self) {
+    /// Says what became of what was taken in. Whether all of it is durable.
+    fn tell_end(&mut self) -> bool {
         self.publish();
         let (state, accepted) = (self.told.state, self.status.journal_intake().accepted);
         if self.told.lost > 0 {
             let lost = self.told.lost;
             tracing::error!("{lost} records of this run are not in the journal: they found no room");
         }
-        match accepted.saturating_sub(state.durable) {
+        let left = accepted.saturating_sub(state.durable);
+        match left {
             0 => tracing::info!("the journal is closed: {} records, all of them durable", state.durable),
             left => tracing::error!(
                 "the journal is not closed: {left} records are not durable, from {} on",
                 state.durable
             ),
         }
+        left == 0
     }
 }
 

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use shm::status::Counter;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
     pub(crate) connection: Connection,
-    has_crashed: bool,
+    has_ended: bool,
 }
 
 /// Waits until `done`, and panics with what `what` tells if it never is.
@@ -77,7 +77,7 @@ impl Daemon {
         let started = Instant::now();
         loop {
             if let Ok(connection) = Connection::open(Some(&socket_in(&folder))) {
-                return Some(Self { child, folder, connection, has_crashed: false });
+                return Some(Self { child, folder, connection, has_ended: false });
             }
             let said = fs::read_to_string(log_in(&folder)).unwrap();
             if child.try_wait().unwrap().is_some() {
@@ -149,13 +149,26 @@ impl Daemon {
         self.connection.chart(&format!("binance:{symbol}/1s")).unwrap().latest()
     }
 
-    /// Its log, which is there after its end.
+    /// Ends it in order. Its exit code, and its log.
     #[allow(dead_code, reason = "not every test reads it then")]
-    pub(crate) fn keep_log(&self) -> tempfile::NamedTempFile {
-        let kept = tempfile::NamedTempFile::new().unwrap();
-        fs::remove_file(kept.path()).unwrap();
-        fs::hard_link(log_in(&self.folder), kept.path()).unwrap();
-        kept
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        let status = self.terminate();
+        (status.and_then(|status| status.code()), self.log())
+    }
+
+    /// Asks it to end, and waits. None if it does not.
+    fn terminate(&mut self) -> Option<ExitStatus> {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let started = Instant::now();
+        let mut status = None;
+        while status.is_none() && started.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(5));
+            status = self.child.try_wait().unwrap_or_default();
+        }
+        let _ = self.child.kill(); // Only if it has not ended.
+        let _ = self.child.wait();
+        self.has_ended = true;
+        status
     }
 
     /// Ends it as a crash would.
@@ -163,7 +176,7 @@ impl Daemon {
     pub(crate) fn crash(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.has_crashed = true;
+        self.has_ended = true;
     }
 
     pub(crate) fn log(&self) -> String {
@@ -179,20 +192,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.has_crashed {
+        if self.has_ended {
             return;
         }
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let started = Instant::now();
-        let ended = loop {
-            match self.child.try_wait() {
-                Ok(None) if started.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-                Ok(Some(status)) => break status.success(),
-                _ => break false,
-            }
-        };
-        let _ = self.child.kill(); // Only if it has not ended.
-        let _ = self.child.wait();
+        let ended = self.terminate().is_some_and(|status| status.success());
         if !thread::panicking() {
             assert!(ended, "it did not end well: {}", self.log());
             assert!(!self.log().contains("panicked"), "it panicked: {}", self.log());

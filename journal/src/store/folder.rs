@@ -20,7 +20,7 @@ const DIGITS: usize = 16;
 /// Segments belong to the daemon's user, and its group may read them.
 const MODE: u32 = 0o640;
 
-/// Aligned, as direct writing would need it.
+/// Aligned, as direct writing needs it.
 #[repr(align(4096))]
 struct Zeros([u8; ZEROS_BYTES]);
 static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
@@ -84,8 +84,15 @@ impl Folder {
         self.path.join(format!("{number:016}{}", form.suffix()))
     }
 
-    /// Makes a segment of `bytes` written zeros, durably. If that fails nothing is left of it.
-    pub fn prepare(&self, number: u64, bytes: u64) -> io::Result<()> {
+    /// Makes a segment of `bytes` written zeros, durably. If that fails nothing is left of it. After each step but the
+    /// last, `between` is told how many were written: it may take its time, or break it off. They go past the page
+    /// cache, whose bursts are in everybody's way, but where the file system refuses that.
+    pub fn prepare(
+        &self,
+        number: u64,
+        bytes: u64,
+        mut between: impl FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         if self.path_of(number, Form::Plain).try_exists()?
             || self.path_of(number, Form::Packed).try_exists()?
         {
@@ -94,12 +101,26 @@ impl Folder {
                 format!("segment {number} is there already"),
             ));
         }
+        let unfinished = self.unfinished(number, Form::Plain);
         self.put(number, Form::Plain, |file| {
-            let mut left = bytes;
-            while left > 0 {
-                let len = left.min(ZEROS_BYTES as u64) as usize;
-                file.write_all(&ZEROS.0[..len])?;
-                left -= len as u64;
+            let mut direct =
+                OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&unfinished).ok();
+            let mut written = 0;
+            while written < bytes {
+                let zeros = &ZEROS.0[..(bytes - written).min(ZEROS_BYTES as u64) as usize];
+                let outcome = direct.as_ref().map(|direct| direct.write_all_at(zeros, written));
+                match outcome {
+                    Some(Err(error)) if is_refusal(&error) => direct = None,
+                    Some(outcome) => outcome?,
+                    None => {}
+                }
+                if direct.is_none() {
+                    file.write_all_at(zeros, written)?;
+                }
+                written += zeros.len() as u64;
+                if written < bytes {
+                    between(written)?;
+                }
             }
             Ok(())
         })
@@ -221,6 +242,11 @@ fn parse(name: &str) -> Option<(u64, Form)> {
         _ => Form::WHOLE.into_iter().find(|form| form.suffix() == suffix)?,
     };
     digits.bytes().all(|digit| digit.is_ascii_digit()).then_some((digits.parse().ok()?, form))
+}
+
+/// Whether a write is not possible in this way, and perhaps in another.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

@@ -26,6 +26,7 @@ impl Writer {
                 break;
             }
             self.put(drain, header, left, memory, now_ns);
+            self.put_run(drain, memory, now_ns);
         }
         self.is_more_waiting = !drain.is_empty();
     }
@@ -80,6 +81,33 @@ impl Writer {
         if is_whole {
             drain.pass();
         }
+    }
+
+    /// Puts the next records, as many as fit whole, behind what is in the batch that is being filled, which is never
+    /// nothing. Start records are kept besides, so each of them goes by itself.
+    fn put_run(&mut self, drain: &mut Drain, memory: &mut [u8], now_ns: u64) {
+        let plan = self.plan;
+        let Some(batch) = self.batches.back_mut().filter(|batch| batch.state == State::Filling) else {
+            return;
+        };
+        let at = batch.memory * plan.block_bytes + block::HEADER_BYTES + batch.payload_bytes;
+        let place = &mut memory[at..at + batch.room(plan.block_bytes)];
+        let (mut count, mut wait_ns) = (0, u64::MAX);
+        let bytes = drain.take_run(place, |header| {
+            let is_taken = header.kind != Kind::Start;
+            if is_taken {
+                count += 1;
+                wait_ns = wait_ns.min(gather_ns(&plan, header.kind));
+            }
+            is_taken
+        });
+        batch.payload_bytes += bytes;
+        batch.count += count;
+        batch.due_ns = batch.due_ns.min(now_ns.saturating_add(wait_ns));
+        if batch.room(plan.block_bytes) < PART_BYTES {
+            batch.state = State::Ready;
+        }
+        self.next += u64::from(count);
     }
 }
 

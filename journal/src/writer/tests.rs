@@ -347,6 +347,22 @@ fn looks_for_what_did_not_come_wait_for_a_second() {
         bench.ops();
         assert_eq!(bench.ops_after(5 * MS).len(), usize::from(class != Durability::Sync));
     }
+    // Not so what is taken in with one.
+    let mut bench = bench(Durability::Group);
+    [Kind::Tick, Kind::Tick, Kind::Frame, Kind::Tick].iter().for_each(|kind| bench.push(*kind, 0));
+    assert_eq!((bench.ops(), bench.writer.due_ns()), (vec![], Some(5 * MS)));
+    let ops = bench.ops_after(5 * MS);
+    assert_eq!(bench.block(&ops[0]).0.count, 4);
+}
+
+#[test]
+fn a_block_that_a_run_of_records_fills_is_written_at_once() {
+    let whole = BLOCK - block::HEADER_BYTES;
+    for left in [0, 80] {
+        let mut bench = bench(Durability::Group);
+        let ops = bench.frames(10, (whole - left) / 10 - record::HEADER_BYTES);
+        assert_eq!(ops.iter().map(|op| bench.block(op).1.len()).collect::<Vec<_>>(), [whole - left]);
+    }
 }
 
 #[test]
