@@ -52,8 +52,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         }
         Verb::Status => change::status(common),
         Verb::Capture { output } => look::capture(common, output.as_deref()),
-        Verb::Replay { judge: true, .. } => seam::judge(&host(common)?).map(|()| exit::FINE),
-        Verb::Replay { device, .. } => seam::replay(&host(common)?, device.as_deref()).map(|()| exit::FINE),
+        Verb::Replay { judge: true, .. } => seam::judge(&*host(common)?).map(|()| exit::FINE),
+        Verb::Replay { device, .. } => seam::replay(&*host(common)?, device.as_deref()).map(|()| exit::FINE),
     }
 }
 
@@ -100,14 +100,19 @@ impl From<HostError> for Failure {
     }
 }
 
-fn host(common: &Common) -> Result<Live, Failure> {
-    Live::new(&common.root).map_err(|error| Failure::usage(format!("--root {error}")))
+fn host(common: &Common) -> Result<Box<dyn Host>, Failure> {
+    if common.root.is_file() {
+        let captured = tuner::capture::open(&common.root);
+        return Ok(Box::new(captured.map_err(|error| Failure::usage(format!("--root {error}")))?));
+    }
+    let live = Live::new(&common.root).map_err(|error| Failure::usage(format!("--root {error}")))?;
+    Ok(Box::new(live))
 }
 
 /// A host, and how its settings stand by a profile.
 pub(crate) struct Seen {
     /// The host.
-    pub(crate) host: Live,
+    pub(crate) host: Box<dyn Host>,
     /// What it calls itself.
     pub(crate) name: Option<String>,
     /// What it is.
@@ -125,15 +130,15 @@ impl Seen {
     fn new(common: &Common) -> Result<Self, Failure> {
         let host = host(common)?;
         let selection = select::Selection::new(&common.only, &common.skip)?;
-        let (name, why) = match (&common.profile, seam::last_profile(&host)) {
+        let (name, why) = match (&common.profile, seam::last_profile(&*host)) {
             (Some(name), _) => (name.clone(), "it was asked for"),
             (None, Some(last)) => (last, "it was applied last"),
             (None, None) => ("workstation-safe".to_owned(), "none was asked for or applied yet"),
         };
-        let mut profile = Profile::find_on(&host, &name)?;
+        let mut profile = Profile::find_on(&*host, &name)?;
         profile.narrow(|id| selection.takes(id));
-        let facts = facts::read(&host, profile.hot_threads);
-        let mut findings = audit::audit(&host, &facts, &profile);
+        let facts = facts::read(&*host, profile.hot_threads);
+        let mut findings = audit::audit(&*host, &facts, &profile);
         findings.retain(|finding| selection.takes(finding.knob));
         let name = host.read("/proc/sys/kernel/hostname".as_ref()).ok();
         let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());

@@ -75,7 +75,10 @@ pub fn rollback(
     ledgers.retain(|ledger| !ledger.is_ended);
     let first = match which {
         Which::All => 0,
-        Which::Latest => ledgers.len().saturating_sub(1),
+        // What only completes another, as the promotion of a trial does, is undone with it.
+        Which::Latest => {
+            ledgers.iter().rposition(|ledger| !ledger.plan.completes).unwrap_or(0)
+        }
         Which::To(id) => {
             let found = ledgers.iter().position(|ledger| ledger.id == *id);
             found.ok_or_else(|| RollbackError::Unknown(id.clone()))?

@@ -15,7 +15,7 @@ mod udev;
 mod unit;
 
 pub use desired::{Desired, Setting};
-pub use promote::{Engine, Verdict, reconcile};
+pub use promote::{Engine, PROMOTION, Verdict, reconcile};
 pub use replay::{Replayed, replay};
 
 use crate::boot::{HEADER, TRIAL_ENTRY, TRIAL_SCRIPT, Trial};

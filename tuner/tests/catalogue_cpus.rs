@@ -7,6 +7,7 @@ use tuner::audit::Status;
 use tuner::catalogue;
 use tuner::facts::{ClockPolicy, Interrupt, Owner};
 use tuner::knob::{Persist, Spot, Wish};
+use tuner::profile::Profile;
 
 #[test]
 fn a_guest_has_no_clocks_of_its_own() {

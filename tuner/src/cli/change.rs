@@ -14,7 +14,7 @@ use tuner::plan::{Plan, Refusal, SCHEMA_VERSION};
 pub(super) fn plan(common: &Common, force: &[String], no_trial: bool) -> Result<u8, Failure> {
     let seen = Seen::new(common)?;
     let options = Options { force: force.to_owned(), no_trial, ..Options::default() };
-    let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
+    let plan = seam::make_plan(&*seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
     if common.format() == Format::Json {
         print_json(&json::plan(&plan))?;
     } else {
@@ -41,7 +41,7 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
                 let name = &seen.profile.name;
                 return Err(Failure::usage(format!("profile {name} is only judged by; apply another one")));
             }
-            let plan = seam::make_plan(&seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
+            let plan = seam::make_plan(&*seen.host, &seen.facts, &seen.profile, &seen.findings, &options)?;
             (seen.host, plan)
         }
     };
@@ -51,7 +51,7 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
         let all: Vec<_> = plan.refusals.iter().map(why).collect();
         return Err(Failure::new(exit::REFUSED, all.join("; ")));
     }
-    let applied = seam::apply(&host, &plan, &options, &mut teller(common.format()))?;
+    let applied = seam::apply(&*host, &plan, &options, &mut teller(common.format()))?;
     let exit = if !applied.failed.is_empty() {
         exit::ROLLED_BACK
     } else if !applied.partial.is_empty() {
@@ -104,7 +104,7 @@ fn teller(format: Format) -> impl FnMut(Told<'_>) {
 
 /// Keeps what waits to be confirmed.
 pub(super) fn confirm(common: &Common) -> Result<u8, Failure> {
-    let id = seam::confirm(&host(common)?)?;
+    let id = seam::confirm(&*host(common)?)?;
     match common.format() {
         Format::Json => print_json(&json::confirmed(&id))?,
         _ => print(&format!("{id} is kept. `tuner rollback --to {id}` undoes it.\n"))?,
@@ -121,8 +121,8 @@ pub(super) fn rollback(common: &Common, to: Option<&str>, waits_for: Option<&str
     };
     let host = host(common)?;
     let undone = match waits_for {
-        Some(id) => seam::undo_unless_confirmed(&host, id)?,
-        None => seam::rollback(&host, which, &mut teller(common.format()))?,
+        Some(id) => seam::undo_unless_confirmed(&*host, id)?,
+        None => seam::rollback(&*host, which, &mut teller(common.format()))?,
     };
     let exit = if !undone.left.is_empty() || !undone.by_hand.is_empty() {
         exit::INCOMPLETE
@@ -145,7 +145,7 @@ pub(super) fn rollback(common: &Common, to: Option<&str>, waits_for: Option<&str
 
 /// Shows what is applied.
 pub(super) fn status(common: &Common) -> Result<u8, Failure> {
-    let state = seam::state(&host(common)?)?;
+    let state = seam::state(&*host(common)?)?;
     let all_stands = state.unfinished.is_none()
         && state.applied.iter().all(|apply| apply.changes.iter().all(|change| change.stands));
     let exit = match (all_stands, state.awaited.is_empty()) {

@@ -41,9 +41,9 @@ pub(super) fn explain(common: &Common, id: &str) -> Result<u8, Failure> {
 /// All profiles, or one.
 pub(super) fn profiles(common: &Common, name: Option<&str>) -> Result<u8, Failure> {
     let host = host(common)?;
-    let names = name.map_or_else(|| profile::names(&host), |name| vec![name.to_owned()]);
+    let names = name.map_or_else(|| profile::names(&*host), |name| vec![name.to_owned()]);
     let found: Vec<Profile> =
-        names.iter().map(|name| Profile::find_on(&host, name)).collect::<Result<_, _>>()?;
+        names.iter().map(|name| Profile::find_on(&*host, name)).collect::<Result<_, _>>()?;
     if common.format() == Format::Json {
         print_json(&json::document("profiles", json::profiles(&found, name.is_some())))?;
         return Ok(exit::FINE);
@@ -69,7 +69,7 @@ pub(super) fn schema(verb: &str) -> Result<u8, Failure> {
 
 /// Records what the tuner reads.
 pub(super) fn capture(common: &Common, output: Option<&Path>) -> Result<u8, Failure> {
-    let captured = seam::capture(&host(common)?)?;
+    let captured = seam::capture(&*host(common)?)?;
     match output {
         Some(path) => std::fs::write(path, captured)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?,

@@ -9,7 +9,7 @@ use tuner::audit::Finding;
 use tuner::boot::TRIAL_SCRIPT;
 use tuner::engine::{self, ApplyError, Confirmation, Event, Outcome, Stands, Trace, UndoneJournal};
 use tuner::facts::Facts;
-use tuner::host::{Host, Live};
+use tuner::host::Host;
 use tuner::knob::Persist;
 use tuner::persist::{self, Verdict};
 use tuner::place::Place;
@@ -35,7 +35,7 @@ pub(super) enum Which<'a> {
 
 /// What is to be done so that the host is as it is wished.
 pub(super) fn make_plan(
-    host: &Live,
+    host: &dyn Host,
     facts: &Facts,
     profile: &Profile,
     findings: &[Finding],
@@ -53,7 +53,7 @@ pub(super) fn make_plan(
 
 /// Does it.
 pub(super) fn apply(
-    host: &Live,
+    host: &dyn Host,
     plan: &Plan,
     options: &Options,
     tell: &mut dyn FnMut(Told<'_>),
@@ -110,7 +110,7 @@ fn told(changes: &[Change], event: Event<'_>, tell: &mut dyn FnMut(Told<'_>)) {
 
 /// Undoes it.
 pub(super) fn rollback(
-    host: &Live,
+    host: &dyn Host,
     which: Which<'_>,
     tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Undone, Failure> {
@@ -138,18 +138,18 @@ fn shown(undone: engine::Undone) -> Undone {
 }
 
 /// Waits until an apply is confirmed, and undoes it if it is not in time. Others run it, not people.
-pub(super) fn undo_unless_confirmed(host: &Live, id: &str) -> Result<Undone, Failure> {
+pub(super) fn undo_unless_confirmed(host: &dyn Host, id: &str) -> Result<Undone, Failure> {
     let undone = engine::undo_unless_confirmed(host, id, &mut |_| {});
     undone.map(shown).map_err(|error| Failure::new(error.exit(), &error))
 }
 
 /// Keeps what waits to be confirmed; its journal's name.
-pub(super) fn confirm(host: &Live) -> Result<String, Failure> {
+pub(super) fn confirm(host: &dyn Host) -> Result<String, Failure> {
     engine::confirm(host).map_err(|error| Failure::new(error.exit(), &error))
 }
 
 /// What is applied, the earliest first.
-pub(super) fn state(host: &Live) -> Result<State, Failure> {
+pub(super) fn state(host: &dyn Host) -> Result<State, Failure> {
     let state = engine::state(host).map_err(|error| Failure::new(exit::INCOMPLETE, error))?;
     let command_line = host.read("/proc/cmdline".as_ref()).unwrap_or_default();
     let waits = |parameter: &&plan::Parameter| {
@@ -200,13 +200,14 @@ fn in_effect(apply: engine::InEffect) -> InEffect {
 }
 
 /// The profile that was applied last.
-pub(super) fn last_profile(host: &Live) -> Option<String> {
-    state(host).ok()?.applied.pop().map(|last| last.profile)
+pub(super) fn last_profile(host: &dyn Host) -> Option<String> {
+    let mut profiles = state(host).ok()?.applied.into_iter().map(|apply| apply.profile);
+    profiles.rfind(|profile| profile != persist::PROMOTION)
 }
 
 /// Sets again what a boot, or a device that came, has reset; of one device alone, if it is named. What was interrupted,
 /// or never confirmed, is undone before.
-pub(super) fn replay(host: &Live, device: Option<&str>) -> Result<(), Failure> {
+pub(super) fn replay(host: &dyn Host, device: Option<&str>) -> Result<(), Failure> {
     if device.is_none() {
         let undone = engine::resume(host, &mut |_| {}).map_err(|error| Failure::new(error.exit(), &error))?;
         let undone = shown(undone);
@@ -223,7 +224,7 @@ pub(super) fn replay(host: &Live, device: Option<&str>) -> Result<(), Failure> {
 }
 
 /// Judges a trial boot, and promotes it or takes it back.
-pub(super) fn judge(host: &Live) -> Result<(), Failure> {
+pub(super) fn judge(host: &dyn Host) -> Result<(), Failure> {
     let verdict =
         persist::reconcile(host, &Changer).map_err(|error| Failure::new(exit::INCOMPLETE, error))?;
     println!("{verdict}");
@@ -258,6 +259,6 @@ impl persist::Engine for Changer {
 }
 
 /// What the tuner reads of a host, as a file that tests read.
-pub(super) fn capture(_host: &Live) -> Result<String, Failure> {
-    Err(Failure::usage("this build of the tuner cannot capture"))
+pub(super) fn capture(host: &dyn Host) -> Result<String, Failure> {
+    Ok(tuner::capture::capture(host))
 }

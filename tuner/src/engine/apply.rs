@@ -9,6 +9,7 @@ use super::journal::{self, Before, JournalError, Log, Record};
 use super::ledger::Ledger;
 use super::outcome::{Applied, ApplyError, Event, Note, RolledBack};
 use super::{Options, lock, privilege, run_hooks, settle, state, undo, unix_s};
+use crate::boot;
 use crate::host::{Host, HostError, HostErrorKind, absent_is_none};
 use crate::knob::Phase;
 use crate::place::{self, Place};
@@ -103,6 +104,9 @@ impl<'a> Run<'a> {
             }
         }
         self.hooks(tell)?;
+        if let Some(next) = &self.ledger.plan.boot {
+            boot::check(self.host, next).map_err(|error| error.to_string())?;
+        }
         let deadline = self.options.confirm_within.map(|within| Deadline::within(self.host, within));
         self.applied.confirm_until_unix_s = deadline.as_ref().map(|deadline| deadline.unix_s);
         self.put(Record::Applied { deadline }).map_err(unwritten)

@@ -1,5 +1,6 @@
 //! What is run for files to take effect.
 
+use crate::boot;
 use crate::host::{Host, HostError, HostErrorKind};
 use crate::plan::Hook;
 
@@ -21,9 +22,12 @@ impl Hook {
     /// Runs it. Where there is neither systemd nor udev, nobody has to read anything again; but a boot loader's
     /// configuration that nobody makes leaves the next boot as it was.
     fn run(self, host: &dyn Host) -> Result<(), HostError> {
+        if self == Self::UpdateGrub {
+            return boot::update(host);
+        }
         let Some((program, arguments)) = self.words().split_first() else { return Ok(()) };
         match host.run(program, arguments) {
-            Err(error) if error.kind == HostErrorKind::Absent && self != Self::UpdateGrub => Ok(()),
+            Err(error) if error.kind == HostErrorKind::Absent => Ok(()),
             other => other.map(drop),
         }
     }

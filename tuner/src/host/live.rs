@@ -4,7 +4,8 @@
 //! programs are only those that lie in it. Files are replaced by a rename, flushed before and after. Network cards and
 //! swap are those of the machine at hand alone: a folder has none.
 
-use super::{Host, HostError, HostErrorKind, Lock, NicItem, UNFINISHED, ethtool, later};
+use super::{GpuItem, Host, HostError, HostErrorKind, Lock, NicItem, UNFINISHED, ethtool, later};
+use crate::gpu::{GpuError, Nvml};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -29,13 +30,14 @@ const PROGRAMS: [&str; 5] = ["usr/local/sbin", "usr/sbin", "usr/bin", "sbin", "b
 pub struct Live {
     root: PathBuf,
     folder: OwnedFd,
+    cards: Nvml,
 }
 
 impl Live {
     /// The machine whose files lie under `root`: `/` for the one at hand.
     pub fn new(root: &Path) -> Result<Self, HostError> {
         let folder = File::open(root).map_err(|error| HostError::of(root, &error))?;
-        Ok(Self { root: root.into(), folder: folder.into() })
+        Ok(Self { root: root.into(), folder: folder.into(), cards: Nvml::default() })
     }
 
     /// Whether it is the machine at hand.
@@ -95,6 +97,17 @@ fn refused(path: &Path, errno: Errno) -> HostError {
 
 fn flush(path: &Path, folder: OwnedFd) -> Result<(), HostError> {
     File::from(folder).sync_all().map_err(|error| HostError::of(path, &error))
+}
+
+fn of_card(pci: &str, error: &GpuError) -> HostError {
+    let kind = match error {
+        GpuError::NoDriver(_) | GpuError::NoCard(_) => HostErrorKind::Absent,
+        GpuError::NotSupported(_) => HostErrorKind::NotSupported,
+        GpuError::Denied(_) => HostErrorKind::Denied,
+        GpuError::Value(_) => HostErrorKind::Invalid,
+        GpuError::Other { .. } => HostErrorKind::Other,
+    };
+    HostError::new(Path::new(pci), kind, error.to_string())
 }
 
 impl Host for Live {
@@ -228,6 +241,19 @@ impl Host for Live {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+
+    fn gpu(&self, pci: &str, item: GpuItem) -> Result<Option<String>, HostError> {
+        match self.is_here().then(|| self.cards.get(pci, item)) {
+            None | Some(Err(GpuError::NoDriver(_) | GpuError::NoCard(_))) => Ok(None),
+            Some(found) => found.map_err(|error| of_card(pci, &error)),
+        }
+    }
+
+    fn set_gpu(&self, pci: &str, item: GpuItem, value: &str) -> Result<(), HostError> {
+        self.only_here(Path::new(pci))?;
+        self.cards.set(pci, item, value).map_err(|error| of_card(pci, &error))
+    }
+
     fn nic(&self, interface: &str, item: NicItem) -> Result<Option<String>, HostError> {
         if self.is_here() { ethtool::get(interface, item) } else { Ok(None) }
     }

@@ -73,6 +73,8 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// What stands in a promotion's plan for a profile: it follows none.
+pub const PROMOTION: &str = "promotion";
 /// Names of trials that the host was rebooted for, a line each.
 const REBOOTED: &str = "/var/lib/tuner/rebooted";
 
@@ -131,7 +133,7 @@ fn promotion(host: &dyn Host, trial: &Trial, identity: Identity) -> Result<Plan,
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
         tuner: env!("CARGO_PKG_VERSION").into(),
-        profile: "promotion".into(),
+        profile: PROMOTION.into(),
         identity,
         changes: files.changes,
         hooks: files.hooks,

@@ -27,7 +27,7 @@ pub(crate) fn seen(findings: Vec<Finding>) -> Seen {
     let host = Live::new(Path::new("/")).unwrap();
     let profile = Profile::find("rt-cpu").unwrap();
     Seen {
-        host,
+        host: Box::new(host),
         name: Some("box".into()),
         facts: Facts::default(),
         profile,
