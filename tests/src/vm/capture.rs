@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Files that are captured whole, with what is below them. Of `/sys/kernel/debug` only the scheduler's: much of the
@@ -24,18 +24,59 @@ const ROOTS: [&str; 8] = [
     "/proc/cmdline",
     "/proc/irq/default_smp_affinity",
 ];
-/// Never read: reading them talks to devices, blocks, or fills pages with what is no setting.
-const UNREAD: [(&str, &str); 7] = [
+/// Never read: reading them talks to devices or blocks, or they are no settings. Each with its reason.
+const UNREAD: [(&str, &str); 12] = [
     ("/sys/kernel/debug/*", "much of it blocks or acts when read"),
     ("/sys/kernel/tracing/*", "as above, and thousands of events"),
     ("/sys/*/resource*", "the registers of a device"),
     ("/sys/*/rom", "the memory of a device"),
     ("/sys/*/vpd", "asks the device"),
+    ("/sys/kernel/security/*", "answers once a policy changes"),
+    ("/sys/kernel/btf/*", "the types of the kernel, in megabytes"),
+    ("/sys/kernel/slab/*", "accounts of the kernel's memory"),
+    ("/sys/module/*/sections/*", "addresses"),
+    ("/sys/module/*/notes/*", "how a module was built"),
     ("/sys/fs/cgroup/*", "accounts of processes, which come and go"),
     ("/sys/kernel/irq/*", "by numbers that change from boot to boot; see /proc/irq"),
 ];
-/// Read, and left out of the comparison: they differ between two boots in which nobody changed anything.
-const VOLATILE: [(&str, &str); 0] = [];
+/// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
+/// reason.
+const VOLATILE: [(&str, &str); 31] = [
+    ("/proc/sys/fs/dentry-state", "a count"),
+    ("/proc/sys/fs/file-nr", "a count"),
+    ("/proc/sys/fs/inode-*", "counts"),
+    ("/proc/sys/kernel/ns_last_pid", "the last process"),
+    ("/proc/sys/kernel/random/boot_id", "another at every boot"),
+    ("/proc/sys/kernel/random/uuid", "another at every reading"),
+    ("/proc/sys/kernel/random/entropy_avail", "a count"),
+    ("/proc/sys/kernel/pty/nr", "a count"),
+    ("/proc/sys/vm/user_reserve_kbytes", "made of the memory that was free at the boot"),
+    ("/sys/*/power/runtime_active_time", "a clock"),
+    ("/sys/*/power/runtime_suspended_time", "a clock"),
+    ("/sys/*/power/runtime_status", "what a device is doing"),
+    ("/sys/*/power/wakeup_*", "counts and clocks"),
+    ("/sys/*/statistics/*", "counts"),
+    ("/sys/*/stat", "counts of a block device"),
+    ("/sys/*/inflight", "a count"),
+    ("/sys/*/timeleft", "a clock"),
+    ("/sys/*/rtc/rtc0/*", "a clock"),
+    ("/sys/*/time_in_state_ms", "a clock"),
+    (
+        "/sys/devices/system/cpu/hotplug/states",
+        "which parts of the kernel had a say, in the order in which they came",
+    ),
+    ("/sys/devices/system/node/node*/meminfo", "counts"),
+    ("/sys/devices/system/node/node*/numastat", "counts"),
+    ("/sys/devices/system/node/node*/vmstat", "counts"),
+    ("/sys/fs/ext4/*_kbytes", "counts"),
+    ("/sys/fs/ext4/*/journal_task", "a process"),
+    ("/sys/kernel/debug/sched/debug", "a report on all processes"),
+    ("/sys/kernel/debug/sched/domains/*/max_newidle_lb_cost", "a measurement"),
+    ("/sys/kernel/mm/*/full_scans", "a count"),
+    ("/sys/kernel/uevent_seqnum", "a count"),
+    ("/sys/kernel/vmcoreinfo", "addresses"),
+    ("/sys/module/*/refcnt", "a count"),
+];
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// What a machine's files held at one time.
@@ -194,7 +235,8 @@ fn state(path: &Path, metadata: &Metadata) -> String {
 
 fn held(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_BYTES).read_to_end(&mut bytes)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    file.take(LARGEST_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

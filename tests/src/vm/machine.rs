@@ -201,7 +201,8 @@ impl Machine {
             self.start_again();
             starts += 1;
         }
-        let state = self.shell("systemctl is-system-running --wait").text();
+        // Reads nothing before the boot is over: it may still load modules.
+        let state = self.shell("systemctl is-system-running --wait; udevadm settle").text();
         let seconds = started.elapsed().as_secs_f32();
         println!("vm: {}: {} after {seconds:.0} s (QEMU started {starts} times)", self.name, state.trim());
     }
@@ -263,8 +264,8 @@ impl Machine {
     #[track_caller]
     pub fn capture(&mut self) -> Capture {
         let started = Instant::now();
-        self.put(&crate::bin("vm-capture"), "/run/vm-capture");
-        let printed = self.must("/run/vm-capture; status=$?; rm /run/vm-capture; exit $status");
+        self.put(&crate::bin("vm-capture"), "/dev/shm/vm-capture");
+        let printed = self.must("/dev/shm/vm-capture; status=$?; rm /dev/shm/vm-capture; exit $status");
         let capture = Capture::parse(&printed);
         let seconds = started.elapsed().as_secs_f32();
         println!("vm: {}: captured {} files within {seconds:.0} s", self.name, capture.len());
@@ -310,7 +311,8 @@ fn start_qemu(disk: &mut Disk, folder: &Path, console: &Path) -> Child {
     let mut command = Command::new("unshare");
     command.args(["--net", "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]);
     command.args("-no-user-config -nodefaults -display none -action reboot=shutdown".split(' '));
-    command.args("-machine q35,smbus=off,sata=off -accel tcg,thread=multi -cpu max,la57=off".split(' '));
+    command
+        .args("-machine q35,smbus=off,sata=off -accel tcg,thread=multi -cpu max,la57=off,svm=off".split(' '));
     command.args("-smp 4,sockets=2,cores=2 -m 1280".split(' '));
     for node in 0..2 {
         command.args(["-object", &format!("memory-backend-ram,id=memory{node},size=640M"), "-numa"]);
