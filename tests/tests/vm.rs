@@ -22,7 +22,7 @@ fn a_host_stays_as_it_is_and_outlives_a_power_cut() {
         assert_eq!(line.split_whitespace().last(), Some(count), "{lscpu}");
     }
     assert_eq!(machine.text("/sys/block/nvme0n1/queue/scheduler"), "[none] mq-deadline");
-    assert_eq!(machine.text("/sys/block/nvme0n1/queue/write_cache"), "write back");
+    assert_eq!(machine.text("/sys/block/vda/queue/write_cache"), "write back");
     assert!(machine.text("/proc/swaps").contains("\n/swapfile "), "no swap is active");
     assert_eq!(machine.must("ls -d /sys/class/net/e*/queues/rx-*").lines().count(), 4);
     let interrupts = machine.must("cat /sys/kernel/irq/*/actions");

@@ -281,3 +281,38 @@ fn be32(bytes: &[u8]) -> u32 {
 fn be64(bytes: &[u8]) -> u64 {
     u64::from(be32(bytes)) << 32 | u64::from(be32(&bytes[4..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_keeps_what_was_flushed_and_loses_some_of_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        std::fs::write(&image, vec![b'i'; 100 * BLOCK_BYTES]).unwrap();
+        let mut disk = Disk::over(&image, folder.path()).unwrap();
+        let all = |byte: u8, blocks: usize| vec![byte; blocks * BLOCK_BYTES];
+        {
+            let mut blocks = lock(&disk.blocks);
+            // From the middle of a block to the middle of another.
+            blocks.write(100, &all(b'f', 49), false).unwrap();
+            blocks.flush().unwrap();
+            blocks.write(0, &all(b'c', 40), false).unwrap();
+            blocks.write(60 * BLOCK_BYTES as u64, &all(b't', 1), true).unwrap();
+        }
+        let (unflushed, lost) = disk.cut(3).unwrap();
+        assert!(unflushed == 40 && lost > 0 && lost < 40, "{lost} of {unflushed}");
+
+        let mut held = all(0, 100);
+        lock(&disk.blocks).read(0, &mut held).unwrap();
+        let kept = held.chunks(BLOCK_BYTES).filter(|block| block.iter().all(|&byte| byte == b'c')).count();
+        assert_eq!(kept, 40 - lost);
+        assert!(held[40 * BLOCK_BYTES..49 * BLOCK_BYTES + 100].iter().all(|&byte| byte == b'f'));
+        assert!(held[49 * BLOCK_BYTES + 100..60 * BLOCK_BYTES].iter().all(|&byte| byte == b'i'));
+        assert!(held[60 * BLOCK_BYTES..61 * BLOCK_BYTES].iter().all(|&byte| byte == b't'));
+
+        disk.write_into(&image).unwrap();
+        assert!(std::fs::read(&image).unwrap() == held, "the image holds something else");
+    }
+}

@@ -54,7 +54,7 @@ END
 # What the initramfs must hold to reach the root file system, and nothing else: it is read through the BIOS.
 initramfs='mkdir -p "$1/etc/initramfs-tools/conf.d"
     printf "MODULES=list\nCOMPRESS=lz4\n" >"$1/etc/initramfs-tools/conf.d/small"
-    printf "nvme\next4\n" >>"$1/etc/initramfs-tools/modules"'
+    printf "virtio_pci\nvirtio_blk\next4\n" >>"$1/etc/initramfs-tools/modules"'
 mmdebstrap --quiet --mode=root --variant=minbase --format=directory --skip=check/empty \
     --aptopt='APT::Sandbox::User "root"' --aptopt='Acquire::Languages "none"' \
     --include=linux-image-amd64,linux-image-rt-amd64,grub-pc,initramfs-tools,lz4,systemd-sysv,udev,kmod,dbus \
