@@ -41,7 +41,7 @@ const UNREAD: [(&str, &str); 12] = [
 ];
 /// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
 /// reason.
-const VOLATILE: [(&str, &str); 32] = [
+const VOLATILE: [(&str, &str); 34] = [
     ("/proc/sys/fs/dentry-state", "a count"),
     ("/proc/sys/fs/file-nr", "a count"),
     ("/proc/sys/fs/inode-*", "counts"),
@@ -58,6 +58,8 @@ const VOLATILE: [(&str, &str); 32] = [
     ("/sys/*/statistics/*", "counts"),
     ("/sys/*/stat", "counts of a block device"),
     ("/sys/*/inflight", "a count"),
+    ("/sys/class/input/*", "numbered in the order in which they are found"),
+    ("/sys/*/input/input*", "numbered in the order in which they are found"),
     ("/sys/*/pools", "accounts of the memory that a driver hands to its device"),
     ("/sys/*/timeleft", "a clock"),
     ("/sys/*/rtc/rtc0/*", "a clock"),
