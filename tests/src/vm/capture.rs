@@ -41,7 +41,7 @@ const UNREAD: [(&str, &str); 12] = [
 ];
 /// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
 /// reason.
-const VOLATILE: [(&str, &str); 34] = [
+const VOLATILE: [(&str, &str); 35] = [
     ("/proc/sys/fs/dentry-state", "a count"),
     ("/proc/sys/fs/file-nr", "a count"),
     ("/proc/sys/fs/inode-*", "counts"),
@@ -72,6 +72,7 @@ const VOLATILE: [(&str, &str); 34] = [
     ("/sys/devices/system/node/node*/numastat", "counts"),
     ("/sys/devices/system/node/node*/vmstat", "counts"),
     ("/sys/fs/ext4/*_kbytes", "counts"),
+    ("/sys/fs/ext4/*/delayed_allocation_blocks", "a count"),
     ("/sys/fs/ext4/*/journal_task", "a process"),
     ("/sys/kernel/debug/sched/debug", "a report on all processes"),
     ("/sys/kernel/debug/sched/domains/*/max_newidle_lb_cost", "a measurement"),
