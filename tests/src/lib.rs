@@ -15,6 +15,7 @@ pub mod journaled;
 pub mod power_cut;
 pub mod service;
 pub mod venue;
+pub mod vm;
 
 use std::ffi::OsStr;
 use std::io::Read;

@@ -24,9 +24,20 @@ const NEEDS: [Need; 6] = [
     Need { program: "npm", package: "npm", tests: "axes against lightweight-charts" },
 ];
 
+/// Only for the tests in a virtual machine.
+const VM_NEEDS: [Need; 2] = [
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        tests: "the tuner in a virtual machine",
+    },
+    Need { program: "mmdebstrap", package: "mmdebstrap", tests: "the tuner in a virtual machine" },
+];
+
 /// Installs what is missing, if it may. Returns a line for each thing that stays missing.
-pub(crate) fn prepare(no_install: bool) -> Vec<String> {
-    let missing = || NEEDS.iter().filter(|need| !is_there(need.program));
+pub(crate) fn prepare(no_install: bool, vm: bool) -> Vec<String> {
+    let vm_needs: &[Need] = if vm { &VM_NEEDS } else { &[] };
+    let missing = || NEEDS.iter().chain(vm_needs).filter(|need| !is_there(need.program));
     let packages: Vec<_> = missing().map(|need| need.package).collect();
     if !packages.is_empty() && !no_install {
         install(&packages);
