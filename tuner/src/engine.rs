@@ -76,9 +76,7 @@ pub fn rollback(
     let first = match which {
         Which::All => 0,
         // What only completes another, as the promotion of a trial does, is undone with it.
-        Which::Latest => {
-            ledgers.iter().rposition(|ledger| !ledger.plan.completes).unwrap_or(0)
-        }
+        Which::Latest => ledgers.iter().rposition(|ledger| !ledger.plan.completes).unwrap_or(0),
         Which::To(id) => {
             let found = ledgers.iter().position(|ledger| ledger.id == *id);
             found.ok_or_else(|| RollbackError::Unknown(id.clone()))?

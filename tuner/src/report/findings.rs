@@ -26,7 +26,11 @@ pub(super) struct Row {
 /// The table, and what to do next. `all`: what is left alone, too, and each of many equal ones.
 pub(crate) fn findings(screen: &mut Screen, seen: &Seen, all: bool) {
     heading(screen, seen);
-    let is_aside = |finding: &&Finding| !all && matches!(finding.status, Status::Left | Status::NotSupported);
+    let is_aside = |finding: &&Finding| {
+        let is_elsewhere = matches!(finding.status, Status::Left | Status::NotSupported);
+        // What is said of commands is the same on every host.
+        !all && (is_elsewhere || finding.knob.starts_with("seed."))
+    };
     let shown: Vec<&Finding> = seen.findings.iter().filter(|finding| !is_aside(finding)).collect();
     table(screen, &rows(&shown, all));
     if !all {
@@ -251,7 +255,7 @@ fn summary(screen: &mut Screen, seen: &Seen, all: bool) {
         next.push("Run it as root to see what is unknown.");
     }
     if has(Status::Left) && !all {
-        next.push("`--all` shows what is left alone.");
+        next.push("`--all` shows what is left alone, and what widely copied commands are worth.");
     }
     if !has(Status::Drift) && !has(Status::Conflict) && !has(Status::PendingReboot) && !has(Status::Unknown) {
         next.insert(0, "Nothing has to be done.");

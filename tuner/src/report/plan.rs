@@ -21,20 +21,29 @@ pub(crate) fn plan(screen: &mut Screen, seen: &Seen, plan: &Plan, all: bool) {
     while let Some(first) = rest.first() {
         let of_knob = rest.iter().take_while(|change| change.knob == first.knob).count();
         let (its, others) = rest.split_at(of_knob);
-        knob(screen, its, all);
+        knob(screen, its, all, seen.facts.is_systemd);
         rest = others;
     }
     plan.parameters.iter().for_each(|parameter| boot(screen, parameter));
     hooks(screen, &plan.hooks);
     aside(screen, &seen.findings);
     refusals(screen, &plan.refusals);
+    notes(screen, &plan.notes);
     summary(screen, seen, plan);
 }
 
+/// What else is to be known before it is applied.
+fn notes(screen: &mut Screen, notes: &[String]) {
+    notes.iter().for_each(|note| screen.text(0, &format!("Note: {note}.")));
+    if !notes.is_empty() {
+        screen.blank();
+    }
+}
+
 /// All changes of one knob.
-fn knob(screen: &mut Screen, changes: &[Change], all: bool) {
+fn knob(screen: &mut Screen, changes: &[Change], all: bool, is_systemd: bool) {
     let Some(first) = changes.first() else { return };
-    title(screen, &first.knob, "now", first.persist);
+    title(screen, &first.knob, "now", kept(first.persist, is_systemd));
     let mut done: Vec<&Change> = Vec::new();
     for change in changes {
         if let Place::File { path, .. } = &change.place {
@@ -57,11 +66,11 @@ fn knob(screen: &mut Screen, changes: &[Change], all: bool) {
 }
 
 /// A knob's id, what it is, when it comes and stays, and its reason.
-fn title(screen: &mut Screen, id: &str, when: &str, persist: Persist) {
+fn title(screen: &mut Screen, id: &str, when: &str, kept: &str) {
     let knob = catalogue::find(id);
     let what = knob.map_or("kept by the tuner itself", |knob| knob.title);
     screen.line(&[(BOLD, id), (PLAIN, &format!("  {what}"))]);
-    screen.styled(2, DIM, &format!("{when}; {}", kept(persist)));
+    screen.styled(2, DIM, &format!("{when}; {kept}"));
     if let Some(knob) = knob {
         let sentence = knob.explain.mechanism.split_inclusive(". ").next().unwrap_or_default();
         screen.styled(2, DIM, sentence.trim_end());
@@ -69,8 +78,11 @@ fn title(screen: &mut Screen, id: &str, when: &str, persist: Persist) {
 }
 
 /// What brings a change back after a reboot.
-fn kept(persist: Persist) -> &'static str {
+fn kept(persist: Persist, is_systemd: bool) -> &'static str {
     match persist {
+        Persist::Sysctl | Persist::Udev | Persist::Unit if !is_systemd => {
+            "until the next boot: there is no systemd"
+        }
         Persist::Boot => "the kernel's command line keeps it",
         Persist::Sysctl => "a line in /etc/sysctl.d keeps it",
         Persist::Udev => "a udev rule keeps it, also for devices that come later",
@@ -123,7 +135,7 @@ fn file(screen: &mut Screen, path: &str, change: &Change) {
 }
 
 fn boot(screen: &mut Screen, parameter: &Parameter) {
-    title(screen, &parameter.knob, "after a reboot", Persist::Boot);
+    title(screen, &parameter.knob, "after a reboot", kept(Persist::Boot, true));
     let word = |value: &str| match value.is_empty() {
         true => parameter.key.clone(),
         false => format!("{}={value}", parameter.key),
