@@ -6,7 +6,9 @@
 mod arguments;
 mod change;
 mod exit;
+mod guard;
 mod look;
+mod measure;
 mod seam;
 mod select;
 
@@ -52,6 +54,8 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         }
         Verb::Status => change::status(common),
         Verb::Capture { output } => look::capture(common, output.as_deref()),
+        Verb::Measure(how) => measure::measure(common, how),
+        Verb::Guard(how) => guard::guard(common, how),
         Verb::Replay { judge: true, .. } => seam::judge(&*host(common)?).map(|()| exit::FINE),
         Verb::Replay { device, .. } => seam::replay(&*host(common)?, device.as_deref()).map(|()| exit::FINE),
     }

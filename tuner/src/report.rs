@@ -6,6 +6,7 @@
 mod findings;
 mod guide;
 pub(crate) mod json;
+pub(crate) mod measured;
 pub(crate) mod outcome;
 mod plan;
 pub(crate) mod sarif;

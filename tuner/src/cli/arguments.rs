@@ -170,6 +170,25 @@ pub(crate) enum Verb {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Measures how late the host lets a thread run, and whether a profile changes that
+    ///
+    /// One test sleeps until a moment and sees how much later it runs, as cyclictest does; another never sleeps and
+    /// sees when it did not run; and the kernel's timerlat and osnoise tracers are asked where it has them. CPUs sleep
+    /// as deeply as they would without it.
+    ///
+    /// With --compare, what the profile sets at once is applied and taken back again in turn, round by round, and each
+    /// difference comes with its 95 % interval; with --ablate, each setting is then taken back by itself as well, to
+    /// see which earned its place. The host is afterwards as it was before, also after Ctrl-C.
+    ///
+    /// Exit status: 0 measured; 3 an interlock refuses what was to be compared; 8 it takes root; 2 wrong usage.
+    Measure(Measure),
+    /// Watches an NVIDIA card, and steps its clock down while it is too hot
+    ///
+    /// Each step is journaled like any other change, and taken back when the card has cooled, or when it ends. Runs
+    /// until Ctrl-C or SIGTERM.
+    ///
+    /// Exit status: 0 ended; 5 the card could not be freed; 8 it takes root; 2 there is no such card.
+    Guard(Guard),
     /// Prints the JSON Schema of what a verb prints with --json
     Schema {
         /// Which verb
@@ -185,6 +204,49 @@ pub(crate) enum Verb {
         #[arg(long)]
         judge: bool,
     },
+}
+
+/// How to measure.
+#[derive(Args)]
+pub(crate) struct Measure {
+    /// Measure with and without what the profile sets at once
+    #[arg(long)]
+    pub(crate) compare: bool,
+    /// Take back each setting by itself, too
+    #[arg(long)]
+    pub(crate) ablate: bool,
+    /// How long each test takes in each round, as 5s
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    pub(crate) time: Duration,
+    /// How many rounds; of fewer than 5, no difference is called significant
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: u16,
+    /// CPUs, as 2-3 [default: the isolated ones, or all]
+    #[arg(long, value_name = "CPUS")]
+    pub(crate) cpus: Option<topology::CpuList>,
+    /// How often a thread wakes, in microseconds
+    #[arg(long = "interval-us", value_name = "US", default_value = "500", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// SCHED_FIFO priority of the threads that sleep; 0 for none
+    #[arg(long, value_name = "PRIORITY", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) fifo: u8,
+    /// Draw the distributions into this SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+/// How to guard.
+#[derive(Args)]
+pub(crate) struct Guard {
+    /// The card's PCI address, as 0000:01:00.0 [default: the only one]
+    #[arg(long, value_name = "PCI")]
+    pub(crate) gpu: Option<String>,
+    /// From this temperature on it steps down, in degrees Celsius; at the latest below the card's own limit
+    #[arg(long, value_name = "C", default_value_t = 80)]
+    pub(crate) hot_c: u32,
+    /// The lowest clock that it steps down to, in percent of the highest
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(10..=100))]
+    pub(crate) least_percent: u32,
 }
 
 /// How to apply.
@@ -238,5 +300,12 @@ mod tests {
         for wrong in ["", "0s", "m", "-1", "2h", "1441m", "99999999999999999999"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(us) if (10..=1_000_000).contains(&us) => Ok(Duration::from_micros(us)),
+        _ => Err("it takes a number from 10 to 1000000".into()),
     }
 }

@@ -6,11 +6,12 @@ use serde_json::Value;
 const DEFINITIONS: &str = include_str!("../../schemas/definitions.json");
 
 /// Verbs that print JSON, with their schemas.
-pub(crate) const SCHEMAS: [(&str, &str); 9] = [
+pub(crate) const SCHEMAS: [(&str, &str); 10] = [
     ("apply", include_str!("../../schemas/apply.json")),
     ("audit", include_str!("../../schemas/audit.json")),
     ("confirm", include_str!("../../schemas/confirm.json")),
     ("explain", include_str!("../../schemas/explain.json")),
+    ("measure", include_str!("../../schemas/measure.json")),
     ("plan", include_str!("../../schemas/plan.json")),
     ("profiles", include_str!("../../schemas/profiles.json")),
     ("rollback", include_str!("../../schemas/rollback.json")),
