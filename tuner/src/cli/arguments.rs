@@ -282,6 +282,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a time from 1s to 1440m, as 120s or 5m".to_owned())
 }
 
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(us) if (10..=1_000_000).contains(&us) => Ok(Duration::from_micros(us)),
+        _ => Err("it takes a number from 10 to 1000000".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,12 +307,5 @@ mod tests {
         for wrong in ["", "0s", "m", "-1", "2h", "1441m", "99999999999999999999"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-    }
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    match text.parse::<u64>() {
-        Ok(us) if (10..=1_000_000).contains(&us) => Ok(Duration::from_micros(us)),
-        _ => Err("it takes a number from 10 to 1000000".into()),
     }
 }
