@@ -168,6 +168,7 @@ fn what_each_verb_prints_is_as_its_schema_says() {
         ("profiles", &["audit-only"]),
         ("explain", &["mem.thp"]),
         ("status", &[]),
+        ("measure", &["--time", "1s", "--rounds", "1", "--cpus", "0"]),
     ] {
         let output = tuner(&root, &[&[verb, "--json"], arguments].concat());
         let document = json(&output);
@@ -258,7 +259,7 @@ fn a_plan_reads_as_a_diff() {
     for line in ["- vm.swappiness 60", "+ vm.swappiness 10"] {
         assert!(lines.contains(&line), "{text}");
     }
-    assert!(text.contains("now; a line in /etc/sysctl.d keeps it"), "{text}");
+    assert!(text.contains("now; until the next boot: there is no systemd"), "{text}");
     assert!(
         lines.iter().any(|line| line.starts_with('+') && line.ends_with("nr_hugepages >= 512")),
         "{text}"
@@ -345,4 +346,20 @@ fn help_teaches() {
     for verb in ["audit", "plan", "apply", "confirm", "verify", "rollback", "status", "explain", "profiles"] {
         assert!(help(&[verb, "--help"]).contains("Exit status"), "{verb}");
     }
+}
+
+#[test]
+fn a_comparison_leaves_the_host_as_it_was() {
+    let root = drifting();
+    let states = || json(&tuner(&root, &["audit", "--all", "--json"]))["findings"].clone();
+    let before = states();
+    let asked =
+        ["measure", "--compare", "--ablate", "--time", "1s", "--rounds", "1", "--cpus", "0", "--json"];
+    let output = tuner(&root, &asked);
+    assert_eq!(status(&output), 0, "{}", said(&output));
+    let document = json(&output);
+    valid("measure", &document);
+    assert_eq!(document["states"].as_array().unwrap().len(), 2);
+    assert!(!document["ablated"].as_array().unwrap().is_empty());
+    assert_eq!(states(), before);
 }
