@@ -91,9 +91,14 @@ impl Screen {
     }
 }
 
-/// Text of the host without control characters: a terminal obeys them.
+/// Text of the host in one line, without control characters: a terminal obeys them.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    let shown = |letter: char| match letter {
+        '\t' | '\n' => ' ',
+        letter if letter.is_control() => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Text in lines that are not longer than this, but for words that are.
