@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const SWAPPINESS: &str = "proc/sys/vm/swappiness";
@@ -293,6 +294,22 @@ fn a_plan_that_is_written_down_is_read_again() {
     let (status, said) = read("refused.json", &refused.to_string());
     assert_eq!(status, 3);
     assert!(said.contains("it would not fit (--force swap-headroom overrides it)"), "{said}");
+}
+
+#[test]
+fn what_is_not_confirmed_is_undone_wherever_the_root_was_named_from() {
+    let root = drifting();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tuner"));
+    command.current_dir(root.path().parent().unwrap()).arg("--root").arg(root.path().file_name().unwrap());
+    command.args(["--only", "mem.swappiness", "--profile", "rt-cpu", "apply", "--confirm-within", "1s"]);
+    let applied = command.output().unwrap();
+    assert_eq!(status(&applied), 0, "{}", said(&applied));
+    let now = || fs::read_to_string(root.path().join(SWAPPINESS)).unwrap();
+    let start = Instant::now();
+    while now().trim() != "60" && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(now().trim(), "60");
 }
 
 #[test]

@@ -37,7 +37,9 @@ impl Live {
     /// The machine whose files lie under `root`: `/` for the one at hand.
     pub fn new(root: &Path) -> Result<Self, HostError> {
         let folder = File::open(root).map_err(|error| HostError::of(root, &error))?;
-        Ok(Self { root: root.into(), folder: folder.into(), cards: Nvml::default() })
+        // Whoever is started for later works in another folder, where a relative path would lead elsewhere.
+        let root = std::path::absolute(root).map_err(|error| HostError::of(root, &error))?;
+        Ok(Self { root, folder: folder.into(), cards: Nvml::default() })
     }
 
     /// Whether it is the machine at hand.
