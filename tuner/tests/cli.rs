@@ -313,6 +313,19 @@ fn what_is_not_confirmed_is_undone_wherever_the_root_was_named_from() {
 }
 
 #[test]
+fn all_may_see_what_is_applied_whatever_the_umask_of_root() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = drifting();
+    let line =
+        format!("umask 077; exec {} --root {} \"$@\"", env!("CARGO_BIN_EXE_tuner"), root.path().display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, "sh", "--only", "mem.swappiness", "--profile", "rt-cpu", "apply"]);
+    assert_eq!(status(&command.output().unwrap()), 0);
+    let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("var/lib/tuner"), mode("var/lib/tuner/state.json")], [0o755, 0o644]);
+}
+
+#[test]
 fn explain_tells_all_and_how_it_stands_here() {
     let text = text(&tuner(&drifting(), &["explain", "mem.thp", "--profile", "audit-only"]));
     for part in [
