@@ -326,6 +326,18 @@ fn all_may_see_what_is_applied_whatever_the_umask_of_root() {
 }
 
 #[test]
+fn an_apply_whose_terminal_goes_away_gets_to_its_end() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = drifting();
+    put(root.path(), "proc/1/comm", "systemd\n");
+    put(root.path(), "usr/bin/systemctl", "#!/bin/sh\nkill -HUP $PPID\n");
+    let program = root.path().join("usr/bin/systemctl");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let applied = tuner(&root, &["--profile", "rt-cpu", "--skip", "mem.huge2m", "apply"]);
+    assert_eq!(applied.status.code(), Some(0), "{:?} {}", applied.status, said(&applied));
+}
+
+#[test]
 fn explain_tells_all_and_how_it_stands_here() {
     let text = text(&tuner(&drifting(), &["explain", "mem.thp", "--profile", "audit-only"]));
     for part in [
