@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const SWAPPINESS: &str = "proc/sys/vm/swappiness";
@@ -294,6 +295,47 @@ fn a_plan_that_is_written_down_is_read_again() {
     let (status, said) = read("refused.json", &refused.to_string());
     assert_eq!(status, 3);
     assert!(said.contains("it would not fit (--force swap-headroom overrides it)"), "{said}");
+}
+
+#[test]
+fn what_is_not_confirmed_is_undone_wherever_the_root_was_named_from() {
+    let root = drifting();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tuner"));
+    command.current_dir(root.path().parent().unwrap()).arg("--root").arg(root.path().file_name().unwrap());
+    command.args(["--only", "mem.swappiness", "--profile", "rt-cpu", "apply", "--confirm-within", "1s"]);
+    let applied = command.output().unwrap();
+    assert_eq!(status(&applied), 0, "{}", said(&applied));
+    let now = || fs::read_to_string(root.path().join(SWAPPINESS)).unwrap();
+    let start = Instant::now();
+    while now().trim() != "60" && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(now().trim(), "60");
+}
+
+#[test]
+fn all_may_see_what_is_applied_whatever_the_umask_of_root() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = drifting();
+    let line =
+        format!("umask 077; exec {} --root {} \"$@\"", env!("CARGO_BIN_EXE_tuner"), root.path().display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, "sh", "--only", "mem.swappiness", "--profile", "rt-cpu", "apply"]);
+    assert_eq!(status(&command.output().unwrap()), 0);
+    let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("var/lib/tuner"), mode("var/lib/tuner/state.json")], [0o755, 0o644]);
+}
+
+#[test]
+fn an_apply_whose_terminal_goes_away_gets_to_its_end() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = drifting();
+    put(root.path(), "proc/1/comm", "systemd\n");
+    put(root.path(), "usr/bin/systemctl", "#!/bin/sh\nkill -HUP $PPID\n");
+    let program = root.path().join("usr/bin/systemctl");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let applied = tuner(&root, &["--profile", "rt-cpu", "--skip", "mem.huge2m", "apply"]);
+    assert_eq!(applied.status.code(), Some(0), "{:?} {}", applied.status, said(&applied));
 }
 
 #[test]

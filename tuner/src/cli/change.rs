@@ -5,6 +5,7 @@ use super::seam::{self, Options, Which};
 use super::{Failure, Seen, exit, host, print, print_json};
 use crate::report::outcome::{self, Told};
 use crate::report::{self, Screen, json};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::Deserialize;
 use std::path::Path;
 use std::time::SystemTime;
@@ -51,6 +52,7 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
         let all: Vec<_> = plan.refusals.iter().map(why).collect();
         return Err(Failure::new(exit::REFUSED, all.join("; ")));
     }
+    outlive_the_terminal();
     let applied = seam::apply(&*host, &plan, &options, &mut teller(common.format()))?;
     let exit = if !applied.failed.is_empty() {
         exit::ROLLED_BACK
@@ -69,6 +71,14 @@ pub(super) fn apply(common: &Common, how: &Apply) -> Result<u8, Failure> {
         print(&screen.into_text())?;
     }
     Ok(exit)
+}
+
+/// A session may end by what is changed, as when its network card is set up anew: that must not stop the change half
+/// way.
+fn outlive_the_terminal() {
+    // It cannot fail for a signal that can be ignored.
+    // SAFETY: to ignore a signal installs no handler.
+    let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) };
 }
 
 /// A plan that was written down.
@@ -120,6 +130,7 @@ pub(super) fn rollback(common: &Common, to: Option<&str>, waits_for: Option<&str
         None => Which::Latest,
     };
     let host = host(common)?;
+    outlive_the_terminal();
     let undone = match waits_for {
         Some(id) => seam::undo_unless_confirmed(&*host, id)?,
         None => seam::rollback(&*host, which, &mut teller(common.format()))?,

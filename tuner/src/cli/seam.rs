@@ -245,11 +245,10 @@ impl persist::Engine for Changer {
 
     fn roll_back(&self, host: &dyn Host) -> Result<(), String> {
         let state = engine::state(host).map_err(|error| error.to_string())?;
-        // What was applied on top of the trial was planned for a host that it had changed.
-        let is_of_trial = |setting: &engine::Setting| matches!(&setting.place, Place::File { path, .. } if path == Path::new(TRIAL_SCRIPT));
-        let begin = state.applied.into_iter().find(|apply| apply.settings.iter().any(is_of_trial));
-        let Some(begin) = begin else { return Err("no apply is known to have begun the trial".into()) };
-        let undone = engine::rollback(host, &engine::Which::To(begin.id), &mut |_| {});
+        let Some(begin) = begun_trial(&state.applied) else {
+            return Err("no apply is known to have begun the trial".into());
+        };
+        let undone = engine::rollback(host, &engine::Which::To(begin.id.clone()), &mut |_| {});
         let undone = undone.map_err(|error| error.to_string())?;
         match undone.is_complete() {
             true => Ok(()),
@@ -258,7 +257,63 @@ impl persist::Engine for Changer {
     }
 }
 
+/// The apply that began the trial, with which all on top of it goes: that was planned for a host that it had changed.
+/// What an earlier trial was promoted to has proved itself, and stays.
+fn begun_trial(applied: &[engine::InEffect]) -> Option<&engine::InEffect> {
+    let script = |apply: &engine::InEffect, is_there: bool| {
+        let is_it = |setting: &engine::Setting| {
+            matches!(&setting.place, Place::File { path, .. } if path == Path::new(TRIAL_SCRIPT))
+                && (setting.left != Trace::Absent) == is_there
+        };
+        apply.settings.iter().any(is_it)
+    };
+    // The last may be the promotion of this very trial, if that did not come out well.
+    let before = applied.iter().take(applied.len().saturating_sub(1));
+    let first = before.rev().skip_while(|apply| !script(apply, false)).count();
+    applied.iter().skip(first).find(|apply| script(apply, true))
+}
+
 /// What the tuner reads of a host, as a file that tests read.
 pub(super) fn capture(host: &dyn Host) -> Result<String, Failure> {
     Ok(tuner::capture::capture(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tuner::knob::Phase;
+
+    /// An apply that left the trial's script there, or without it.
+    fn applied(id: &str, is_there: bool) -> engine::InEffect {
+        let script = engine::Setting {
+            knob: "tuner".into(),
+            subject: String::new(),
+            phase: Phase::Files,
+            persist: Persist::Itself,
+            place: Place::File { path: TRIAL_SCRIPT.into(), mode: 0o755 },
+            from: Trace::Absent,
+            left: if is_there { Trace::File(1) } else { Trace::Absent },
+            stands: Stands::Unseen,
+        };
+        engine::InEffect {
+            id: id.into(),
+            profile: "rt-cpu".into(),
+            at_unix_s: 0,
+            boot: String::new(),
+            confirmation: Confirmation::NotNeeded,
+            parameters: Vec::new(),
+            settings: vec![script],
+        }
+    }
+
+    #[test]
+    fn a_trial_that_fails_takes_back_no_earlier_one_that_was_promoted() {
+        let begun = |all: &[engine::InEffect]| begun_trial(all).map(|apply| apply.id.clone());
+        let all = [applied("a", true), applied("promoted", false), applied("b", true), applied("c", true)];
+        assert_eq!(begun(&all).unwrap(), "b");
+        assert_eq!(begun(&all[..1]).unwrap(), "a");
+        // Promoted, and found wanting.
+        assert_eq!(begun(&all[..2]).unwrap(), "a");
+        assert_eq!(begun(&[]), None);
+    }
 }

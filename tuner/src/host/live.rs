@@ -8,7 +8,7 @@ use super::{GpuItem, Host, HostError, HostErrorKind, Lock, NicItem, UNFINISHED, 
 use crate::gpu::{GpuError, Nvml};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::CString;
 use std::fs::File;
@@ -37,7 +37,9 @@ impl Live {
     /// The machine whose files lie under `root`: `/` for the one at hand.
     pub fn new(root: &Path) -> Result<Self, HostError> {
         let folder = File::open(root).map_err(|error| HostError::of(root, &error))?;
-        Ok(Self { root: root.into(), folder: folder.into(), cards: Nvml::default() })
+        // Whoever is started for later works in another folder, where a relative path would lead elsewhere.
+        let root = std::path::absolute(root).map_err(|error| HostError::of(root, &error))?;
+        Ok(Self { root, folder: folder.into(), cards: Nvml::default() })
     }
 
     /// Whether it is the machine at hand.
@@ -77,8 +79,13 @@ impl Live {
         match self.open(folder, OFlag::O_DIRECTORY | OFlag::O_RDONLY, 0) {
             Err(error) if error.kind == HostErrorKind::Absent => {
                 let (above, name) = self.parent(folder, true)?;
-                match mkdirat(above.as_fd(), name, Mode::from_bits_truncate(0o755)) {
-                    Ok(()) | Err(Errno::EEXIST) => flush(folder, above),
+                let mode = Mode::from_bits_truncate(0o755);
+                match mkdirat(above.as_fd(), name, mode) {
+                    // Whatever the umask of whoever calls: all may read the summary of what is applied.
+                    Ok(()) => fchmodat(above.as_fd(), name, mode, FchmodatFlags::FollowSymlink)
+                        .map_err(|errno| refused(folder, errno))
+                        .and_then(|()| flush(folder, above)),
+                    Err(Errno::EEXIST) => flush(folder, above),
                     Err(errno) => Err(refused(folder, errno)),
                 }
             }

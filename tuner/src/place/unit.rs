@@ -170,9 +170,27 @@ pub(super) fn exactly(host: &dyn Host, name: &str) -> Result<Option<String>, Hos
     if of("LoadState").is_none_or(|state| state == "not-found") {
         return Ok(None);
     }
-    let is_active = matches!(of("ActiveState"), Some("active" | "activating" | "reloading"));
+    let is_active = match of("ActiveState") {
+        Some("inactive" | "failed") => has_job(host, name),
+        state => matches!(state, Some("active" | "activating" | "reloading")),
+    };
     let file = of("UnitFileState").filter(|state| !state.is_empty()).unwrap_or("static");
     Ok(Some(format!("{file} {}", if is_active { "active" } else { "inactive" })))
+}
+
+/// Whether systemd is about to start a unit that is not active.
+fn has_job(host: &dyn Host, name: &str) -> bool {
+    let told = host.run("systemctl", &["show", "--property=Job", name]).unwrap_or_default();
+    told.trim().strip_prefix("Job=").is_some_and(|job| !job.is_empty() && job != "0")
+}
+
+/// Starts a unit. While the host boots, nobody waits for it: it starts after basic.target, which waits for the boot
+/// unit, and that for the one who is here.
+fn start(host: &dyn Host, name: &str) -> Result<(), HostError> {
+    let state = host.run("systemctl", &["show", "--property=SystemState"]).unwrap_or_default();
+    let is_booting = matches!(state.trim(), "SystemState=initializing" | "SystemState=starting");
+    let words: &[&str] = if is_booting { &["--no-block", "start", name] } else { &["start", name] };
+    host.run("systemctl", words).map(drop)
 }
 
 /// Brings a unit into a state.
@@ -196,10 +214,36 @@ pub(super) fn set(host: &dyn Host, name: &str, state: &str) -> Result<(), HostEr
         _ => {}
     }
     match activity {
-        "active" => systemctl(&["start"]),
+        "active" => start(host, name),
         "inactive" => systemctl(&["stop"]),
         // Put back as a boot would have it.
-        "unknown" if file.starts_with("enabled") => systemctl(&["start"]),
+        "unknown" if file.starts_with("enabled") => start(host, name),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Live;
+
+    /// What `systemctl` is asked to do so that a unit is started, and what is told of it then.
+    fn started_while(state: &str) -> (String, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Live::new(folder.path()).unwrap();
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n*SystemState) echo SystemState={state};;\n*Job*) echo Job=7;;\nshow*) printf 'LoadState=loaded\\nActiveState=inactive\\nUnitFileState=enabled\\n';;\n*) echo \"$@\" >> \"$TUNER_ROOT/done\";;\nesac\n"
+        );
+        host.replace(Path::new("/usr/bin/systemctl"), &script, 0o755).unwrap();
+        set(&host, "a.service", "enabled active").unwrap();
+        let done = host.read(Path::new("/done")).unwrap();
+        (done.lines().last().unwrap().to_owned(), exactly(&host, "a.service").unwrap())
+    }
+
+    #[test]
+    fn nobody_waits_for_a_unit_that_waits_for_the_boot_to_go_on() {
+        let active = Some("enabled active".to_owned());
+        assert_eq!(started_while("starting"), ("--no-block start a.service".into(), active.clone()));
+        assert_eq!(started_while("running"), ("start a.service".into(), active));
     }
 }
