@@ -153,10 +153,12 @@ impl Form {
         }
     }
 
-    /// What is written for a state: CPU masks in the kernel's form, everything else as it is.
+    /// What is written for a state: CPU masks in the kernel's form, of a choice the word that the kernel knows now,
+    /// everything else as it is.
     fn written(self, state: &str) -> String {
         match (self, state.parse::<CpuList>()) {
             (Self::CpuMask, Ok(cpus)) => cpus.to_mask(),
+            (Self::Choice, _) => self.normal(state),
             _ => state.into(),
         }
     }
@@ -344,6 +346,12 @@ mod tests {
         assert!(!Form::CpuMask.is_same("0", "") && !Form::CpuMask.is_same("0,2", "2"));
         assert_eq!(state_of(Form::CpuMask, "5\n"), "0,2");
         assert_eq!(Form::CpuMask.written("0,2,64"), "1,00000000,00000005");
+    }
+
+    #[test]
+    fn a_name_that_the_kernel_gave_up_is_not_written() {
+        assert_eq!(Form::Choice.written("noop"), "none");
+        assert_eq!((Form::Choice.written("bfq"), Form::Text.written("noop")), ("bfq".into(), "noop".into()));
     }
 
     #[test]

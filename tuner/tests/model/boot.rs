@@ -5,15 +5,16 @@
 //! is armed, which is used up by that, else the default; parameters that this model does not know do nothing, as with
 //! a kernel. udev's rules are not run.
 
-use super::{Model, State};
+use super::{Model, State, refused};
 use std::path::Path;
 use std::process::Command;
 use topology::CpuList;
-use tuner::host::{Host, HostError};
+use tuner::host::{Host, HostError, HostErrorKind};
 use tuner::place::parameter;
 
 const CFG: &str = "/boot/grub/grub.cfg";
 const ENV: &str = "/boot/grub/grubenv";
+const RCU_NORMAL: &str = "/sys/module/rcupdate/parameters/rcu_normal_after_boot";
 /// What is on the medium.
 const KEPT: [&str; 4] = ["/proc", "/sys", "/run", "/dev"];
 
@@ -100,10 +101,13 @@ impl State {
             "/proc/sys/kernel/version",
             if is_rt { "#1 SMP PREEMPT_RT Debian" } else { "#1 SMP PREEMPT_DYNAMIC Debian" },
         );
-        match is_rt {
-            true => self.show("/sys/kernel/realtime", "1"),
-            false => drop(self.now.files.remove(Path::new("/sys/kernel/realtime"))),
-        }
+        // A real-time kernel has no say in how RCU waits.
+        let (there, away) = match is_rt {
+            true => (("/sys/kernel/realtime", "1"), RCU_NORMAL),
+            false => ((RCU_NORMAL, "0"), "/sys/kernel/realtime"),
+        };
+        self.show(there.0, there.1);
+        self.now.files.remove(Path::new(away));
         self.isolate(release, line);
         if let Some(cpus) = parameter(line, "irqaffinity").and_then(|value| value.parse::<CpuList>().ok()) {
             self.show("/proc/irq/default_smp_affinity", &cpus.to_mask());
@@ -125,6 +129,14 @@ impl State {
                     let _ = self.store(Path::new("/sys/kernel/mm/transparent_hugepage/enabled"), word);
                 }
                 Some(("nmi_watchdog", value)) => self.show("/proc/sys/kernel/nmi_watchdog", value),
+                // A module's parameters show whether or not they may be written later.
+                Some((key, value)) if key.contains('.') => {
+                    let (module, name) = key.split_once('.').unwrap_or_default();
+                    let path = format!("/sys/module/{}/parameters/{name}", module.replace('-', "_"));
+                    if self.now.files.contains_key(Path::new(&path)) {
+                        self.show(&path, value);
+                    }
+                }
                 _ => {}
             }
         }
@@ -189,20 +201,37 @@ impl State {
         text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
     }
 
-    /// Lays the files of `/etc` and `/boot` into a folder, and has a shell do there what grub-mkconfig does.
-    pub(super) fn update_grub(&mut self) {
+    /// Lays the files of `/etc` and `/boot` into a folder.
+    fn laid_out(&self) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        let mut scripts = Vec::new();
-        for (path, (mode, text)) in
-            self.now.files.iter().filter(|(path, _)| path.starts_with("/etc") || path.starts_with("/boot"))
-        {
+        let is_there = |path: &Path| path.starts_with("/etc") || path.starts_with("/boot");
+        for (path, (_, text)) in self.now.files.iter().filter(|(path, _)| is_there(path)) {
             let real = root.path().join(path.strip_prefix("/").unwrap());
             std::fs::create_dir_all(real.parent().unwrap()).unwrap();
             std::fs::write(&real, text).unwrap();
-            if path.starts_with("/etc/grub.d") && mode & 0o111 != 0 {
-                scripts.push((path.clone(), real));
-            }
         }
+        root
+    }
+
+    /// A real shell, for which the machine's files are in `$TUNER_ROOT`.
+    pub(super) fn shell(&self, arguments: &[&str]) -> Result<String, HostError> {
+        let root = self.laid_out();
+        let output = Command::new("sh").args(arguments).env("TUNER_ROOT", root.path()).output().unwrap();
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(refused(Path::new("sh"), HostErrorKind::Failed)),
+        }
+    }
+
+    /// Has a shell do what grub-mkconfig does.
+    pub(super) fn update_grub(&mut self) {
+        let root = self.laid_out();
+        let is_run = |path: &Path, mode: u32| path.starts_with("/etc/grub.d") && mode & 0o111 != 0;
+        let scripts: Vec<_> = self.now.files.iter().filter(|(path, (mode, _))| is_run(path, *mode)).collect();
+        let scripts: Vec<_> = scripts
+            .into_iter()
+            .map(|(path, _)| (path.clone(), root.path().join(path.strip_prefix("/").unwrap())))
+            .collect();
         let sourced = "set -a; . etc/default/grub; for file in etc/default/grub.d/*.cfg; do test -e \"$file\" && . \"./$file\"; done; ";
         let shell = |command: &str, script: &Path| {
             let mut shell = Command::new("sh");

@@ -36,6 +36,13 @@ impl State {
                 let cpus = if *file == "smp_affinity" { self.mask(text)? } else { self.list(text)? };
                 self.set_affinity(irq.parse().map_err(|_| HostErrorKind::Other)?, cpus)
             }
+            ["proc", "sys", "kernel", "watchdog_cpumask"] => {
+                self.keep(path, text.parse::<CpuList>().map_err(|_| HostErrorKind::Invalid)?.to_string())
+            }
+            // Packets may also be steered nowhere.
+            [.., "rps_cpus" | "xps_cpus" | "rps_default_mask"] => {
+                self.keep(path, CpuList::parse_mask(text).map_err(|_| HostErrorKind::Invalid)?.to_mask())
+            }
             ["proc", "sys", "vm", "nr_hugepages"] => self.set_huge_pages(2048, None, text),
             ["sys", "kernel", "mm", "hugepages", size, "nr_hugepages"] => {
                 self.set_huge_pages(size_kib(size)?, None, text)
@@ -257,7 +264,9 @@ impl State {
         let chosen = one_of(&words, text)?;
         let shown =
             words.iter().map(|word| if *word == chosen { format!("[{word}]") } else { (*word).into() });
-        self.keep(path, shown.collect::<Vec<_>>().join(" "))
+        // Some end in a blank.
+        let end = &current.trim_end_matches('\n')[current.trim_end().len()..];
+        self.keep(path, shown.collect::<Vec<_>>().join(" ") + end)
     }
 
     pub(super) fn set_nic(&mut self, interface: &str, item: NicItem, value: &str) -> Result<(), HostError> {

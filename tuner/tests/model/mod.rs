@@ -140,6 +140,11 @@ impl Model {
         self.state().now.clone()
     }
 
+    /// Another machine that is now as this one is.
+    pub fn copy(&self) -> Self {
+        Self(Mutex::new(self.state().clone()))
+    }
+
     /// All that was written so far, in order.
     pub fn writes(&self) -> Vec<String> {
         self.state().writes.clone()
@@ -251,6 +256,9 @@ impl Host for Model {
     fn run(&self, program: &str, arguments: &[&str]) -> Result<String, HostError> {
         self.state().run(program, arguments)
     }
+
+    /// What comes late here comes with looks, not with time.
+    fn pause(&self, _: std::time::Duration) {}
 
     fn nic(&self, interface: &str, item: NicItem) -> Result<Option<String>, HostError> {
         self.state().now.nic(interface, item)

@@ -30,6 +30,7 @@ impl State {
                 self.update_grub();
                 Ok(String::new())
             }
+            ("sh", arguments) => self.shell(arguments),
             ("grub-reboot", [entry]) => self.set_grubenv("next_entry", Some(entry)),
             ("grub-set-default", [entry]) => self.set_grubenv("saved_entry", Some(entry)),
             ("grub-editenv", [_, "unset", name]) => self.set_grubenv(name, None),
@@ -102,11 +103,13 @@ impl State {
 
     fn set_property(&mut self, unit: &str, name: &str, value: &str) {
         let Some(told) = self.told(unit) else { return };
-        let others = told.lines().filter(|line| !line.starts_with(&format!("{name}=")));
-        let mut lines: Vec<_> =
-            others.map(|line| format!("{line}\n")).chain([format!("{name}={value}\n")]).collect();
-        lines.sort();
-        *told = lines.concat();
+        let own = format!("{name}=");
+        let mut lines: Vec<_> = told.lines().map(str::to_owned).collect();
+        match lines.iter_mut().find(|line| line.starts_with(&own)) {
+            Some(line) => *line = own + value,
+            None => lines.push(own + value),
+        }
+        *told = lines.iter().map(|line| format!("{line}\n")).collect();
     }
 
     fn show_active(&mut self, unit: &str, is_active: bool) {
