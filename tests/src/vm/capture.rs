@@ -41,10 +41,11 @@ const UNREAD: [(&str, &str); 12] = [
 ];
 /// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
 /// reason.
-const VOLATILE: [(&str, &str); 35] = [
+const VOLATILE: [(&str, &str); 37] = [
     ("/proc/sys/fs/dentry-state", "a count"),
     ("/proc/sys/fs/file-nr", "a count"),
     ("/proc/sys/fs/inode-*", "counts"),
+    ("/proc/sys/fs/quota/syncs", "a count"),
     ("/proc/sys/kernel/ns_last_pid", "the last process"),
     ("/proc/sys/kernel/random/boot_id", "another at every boot"),
     ("/proc/sys/kernel/random/uuid", "another at every reading"),
@@ -77,6 +78,7 @@ const VOLATILE: [(&str, &str); 35] = [
     ("/sys/kernel/debug/sched/debug", "a report on all processes"),
     ("/sys/kernel/debug/sched/domains/*/max_newidle_lb_cost", "a measurement"),
     ("/sys/kernel/mm/*/full_scans", "a count"),
+    ("/sys/kernel/mm/*/pages_collapsed", "a count"),
     ("/sys/kernel/uevent_seqnum", "a count"),
     ("/sys/kernel/vmcoreinfo", "addresses"),
     ("/sys/module/*/refcnt", "a count"),
