@@ -116,7 +116,7 @@ pub enum Stands {
     Changed(Trace),
     /// A later apply changed the place, and is asked instead.
     Overtaken,
-    /// The place is gone, as a kernel's that now is another one, or has another name, as interrupts after a boot.
+    /// The place is gone, as a file of a kernel that now is another one, or was for one boot, as an interrupt's number.
     Gone,
     /// It was not looked at.
     #[default]
@@ -159,10 +159,10 @@ pub fn state(host: &dyn Host) -> Result<State, JournalError> {
     let mut later = HashSet::new();
     for applied in state.applied.iter_mut().rev() {
         for setting in &mut applied.settings {
-            let has_other_name = setting.phase == Phase::Interrupts && applied.boot != boot;
+            let is_of_one_boot = setting.phase == Phase::Interrupts || setting.place == Place::NextBoot;
             setting.stands = match later.contains(&setting.place) {
                 true => Stands::Overtaken,
-                false if has_other_name => Stands::Gone,
+                false if is_of_one_boot && applied.boot != boot => Stands::Gone,
                 false => stands(host, setting),
             };
         }
