@@ -105,9 +105,11 @@ fn with_reset_interrupts(changes: &mut Vec<Change>, findings: &[Finding]) {
         return;
     }
     // One that stays where it is, as the timer's does, is well without being so written.
-    let is_written = |finding: &&Finding| {
-        let place = finding.place.as_ref().filter(|_| finding.phase == Phase::Interrupts);
-        place.is_some_and(|place| place.is_same(finding.current.as_deref(), finding.target.as_deref()))
+    let is_written = |finding: &&Finding| match (&finding.place, &finding.current, &finding.target) {
+        (Some(place), Some(current), Some(target)) if finding.phase == Phase::Interrupts => {
+            place.form().is_among(current, target)
+        }
+        _ => false,
     };
     let interrupts: Vec<_> = findings.iter().filter(is_written).cloned().collect();
     changes.extend(changes_of(&interrupts, &[Status::Ok]));
