@@ -41,10 +41,13 @@ const UNREAD: [(&str, &str); 12] = [
 ];
 /// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
 /// reason.
-const VOLATILE: [(&str, &str); 36] = [
+const VOLATILE: [(&str, &str); 39] = [
     ("/proc/sys/fs/dentry-state", "a count"),
     ("/proc/sys/fs/file-nr", "a count"),
     ("/proc/sys/fs/inode-*", "counts"),
+    ("/proc/sys/fs/quota/syncs", "a count"),
+    ("/proc/sys/fs/fanotify/max_user_marks", "made of the memory that was free at the boot"),
+    ("/proc/sys/user/max_fanotify_marks", "the same"),
     ("/proc/sys/kernel/ns_last_pid", "the last process"),
     ("/proc/sys/kernel/random/boot_id", "another at every boot"),
     ("/proc/sys/kernel/random/uuid", "another at every reading"),

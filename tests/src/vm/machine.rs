@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::image;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -120,26 +120,27 @@ impl Machine {
 
     #[track_caller]
     fn answer(&mut self, line: &str) -> Output {
-        let number = self.last_request;
-        let mut read = || {
-            let agent = self.agent.as_mut().expect("the machine is up");
-            agent.get_ref().set_read_timeout(Some(LINE_LIMIT))?;
-            let mut head = String::new();
-            agent.read_line(&mut head)?;
-            let numbers = head.strip_prefix("answer ").map(|rest| rest.split_whitespace().map(str::parse));
-            let numbers: Option<Vec<i64>> =
-                numbers.and_then(|numbers| numbers.collect::<Result<_, _>>().ok());
-            let Some([answered, status, out_bytes, err_bytes]) = numbers.as_deref() else {
-                return Err(std::io::Error::other(format!("not an answer: {head:?}; did it restart?")));
-            };
-            assert_eq!(*answered, number as i64, "the answer to another line");
-            let (mut stdout, mut stderr) = (vec![0; *out_bytes as usize], vec![0; *err_bytes as usize]);
-            agent.read_exact(&mut stdout)?;
-            agent.read_exact(&mut stderr)?;
-            let stderr = String::from_utf8_lossy(&stderr).into_owned();
-            Ok(Output { status: *status as i32, stdout, stderr })
+        self.read_answer().unwrap_or_else(|error| panic!("{line}: no answer: {error}"))
+    }
+
+    fn read_answer(&mut self) -> io::Result<Output> {
+        let agent = self.agent.as_mut().expect("the machine is up");
+        agent.get_ref().set_read_timeout(Some(LINE_LIMIT))?;
+        let mut head = String::new();
+        if agent.read_line(&mut head)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let numbers = head.strip_prefix("answer ").map(|rest| rest.split_whitespace().map(str::parse));
+        let numbers: Option<Vec<i64>> = numbers.and_then(|numbers| numbers.collect::<Result<_, _>>().ok());
+        let Some([answered, status, out_bytes, err_bytes]) = numbers.as_deref() else {
+            return Err(io::Error::other(format!("not an answer: {head:?}; did it restart?")));
         };
-        read().unwrap_or_else(|error| panic!("{line}: no answer: {error}"))
+        assert_eq!(*answered, self.last_request as i64, "the answer to another line");
+        let (mut stdout, mut stderr) = (vec![0; *out_bytes as usize], vec![0; *err_bytes as usize]);
+        agent.read_exact(&mut stdout)?;
+        agent.read_exact(&mut stderr)?;
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        Ok(Output { status: *status as i32, stdout, stderr })
     }
 
     /// Copies a file into the guest, with its mode.
@@ -194,17 +195,34 @@ impl Machine {
     pub fn wait_for_boot(&mut self) {
         let started = Instant::now();
         let mut starts = 1;
-        while !self.is_greeted(started) {
+        let state = loop {
+            if self.is_greeted(started)
+                && let Some(state) = self.boot_state()
+            {
+                break state;
+            }
             self.agent = None;
             let status = self.qemu.wait().unwrap();
             assert!(status.success(), "QEMU ended: {status}");
             self.start_again();
             starts += 1;
-        }
-        // Reads nothing before the boot is over: it may still load modules.
-        let state = self.shell("systemctl is-system-running --wait; udevadm settle").text();
+        };
         let seconds = started.elapsed().as_secs_f32();
         println!("vm: {}: {} after {seconds:.0} s (QEMU started {starts} times)", self.name, state.trim());
+    }
+
+    /// What systemd calls the machine once the boot is over: before that, it may still load modules. None where it
+    /// restarts instead.
+    fn boot_state(&mut self) -> Option<String> {
+        self.begin("systemctl is-system-running --wait; udevadm settle");
+        let state = match self.read_answer() {
+            Ok(output) => output.text(),
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return None;
+            }
+            Err(error) => panic!("the machine is up, and does not answer: {error}"),
+        };
+        (state.trim() != "stopping").then_some(state)
     }
 
     /// Waits for the agent's greeting. False where QEMU ends first.

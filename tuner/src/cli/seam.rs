@@ -171,10 +171,11 @@ fn in_effect(apply: engine::InEffect) -> InEffect {
         now: match &setting.stands {
             Stands::Changed(trace) => text(trace),
             Stands::Back => text(&setting.from),
-            Stands::Yes | Stands::Unseen => text(&setting.left),
+            Stands::Yes | Stands::Overtaken | Stands::Unseen => text(&setting.left),
+            Stands::Gone => None,
             Stands::Unknown(why) => Some(why.clone()),
         },
-        stands: matches!(setting.stands, Stands::Yes | Stands::Unseen),
+        stands: !matches!(setting.stands, Stands::Back | Stands::Changed(_) | Stands::Unknown(_)),
         change: Change {
             knob: setting.knob,
             subject: setting.subject,

@@ -11,6 +11,7 @@ use crate::knob::{Persist, Phase};
 use crate::place::{self, Place};
 use crate::plan::Parameter;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// See above.
@@ -113,6 +114,10 @@ pub enum Stands {
     Back,
     /// Somebody changed it: it is this.
     Changed(Trace),
+    /// A later apply changed the place, and is asked instead.
+    Overtaken,
+    /// The place is gone, as a file of a kernel that now is another one, or was for one boot, as an interrupt's number.
+    Gone,
     /// It was not looked at.
     #[default]
     Unseen,
@@ -150,8 +155,18 @@ pub fn state(host: &dyn Host) -> Result<State, JournalError> {
         }
         Err(error) => return Err(error),
     };
-    for setting in state.applied.iter_mut().flat_map(|applied| &mut applied.settings) {
-        setting.stands = stands(host, setting);
+    let boot = confirm::boot(host);
+    let mut later = HashSet::new();
+    for applied in state.applied.iter_mut().rev() {
+        for setting in &mut applied.settings {
+            let is_of_one_boot = setting.phase == Phase::Interrupts || setting.place == Place::NextBoot;
+            setting.stands = match later.contains(&setting.place) {
+                true => Stands::Overtaken,
+                false if is_of_one_boot && applied.boot != boot => Stands::Gone,
+                false => stands(host, setting),
+            };
+        }
+        later.extend(applied.settings.iter().map(|setting| setting.place.clone()));
     }
     Ok(state)
 }
@@ -165,6 +180,8 @@ fn stands(host: &dyn Host, setting: &Setting) -> Stands {
         Stands::Yes
     } else if now.is_same(&setting.place, &setting.from) {
         Stands::Back
+    } else if now == Trace::Absent && setting.place.absence().is_some() {
+        Stands::Gone
     } else {
         Stands::Changed(now)
     }

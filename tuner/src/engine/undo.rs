@@ -8,6 +8,7 @@ use super::journal::{Before, Log, Record};
 use super::ledger::{Ledger, Mark, Step};
 use super::outcome::{Event, Outcome, Undone, UndoneJournal, UndoneStep};
 use super::{confirm, run_hooks, settle, state, unix_s};
+use crate::boot::environment;
 use crate::host::{Host, HostError, HostErrorKind, UNFINISHED};
 use crate::knob::Phase;
 use crate::place::{self, Place};
@@ -176,8 +177,15 @@ fn put_back(host: &dyn Host, change: &Change, before: &Before) -> Outcome {
     }
 }
 
-/// Removes what an interrupted replacement left beside a file, and folders that were made for it.
+/// Removes what an interrupted replacement left beside a file, and folders that were made for it; and the name of the
+/// next entry, whose value alone GRUB takes away when it boots that.
 fn tidy(host: &dyn Host, change: &Change, before: &Before) -> Result<(), HostError> {
+    if change.place == Place::NextBoot
+        && change.from.is_none()
+        && environment::variable(host, "next_entry")?.is_some_and(|entry| entry.is_empty())
+    {
+        return place::set(host, &Place::NextBoot, None);
+    }
     let Place::File { path, .. } = &change.place else { return Ok(()) };
     let mut beside = path.clone().into_os_string();
     beside.push(UNFINISHED);

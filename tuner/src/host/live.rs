@@ -7,7 +7,7 @@
 use super::{GpuItem, Host, HostError, HostErrorKind, Lock, NicItem, UNFINISHED, ethtool, later};
 use crate::gpu::{GpuError, Nvml};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::CString;
@@ -61,7 +61,16 @@ impl Live {
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let within = path.strip_prefix("/").unwrap_or(path);
         let within = if within.as_os_str().is_empty() { Path::new(".") } else { within };
-        openat2(self.folder.as_fd(), within, how).map_err(|errno| refused(path, errno))
+        match openat2(self.folder.as_fd(), within, how) {
+            // Filters of system calls answer so, as that of udev does: they cannot see flags behind a pointer. The
+            // root is no bound for the machine at hand.
+            Err(Errno::ENOSYS) if self.is_here() => {
+                let flags = flags | OFlag::O_CLOEXEC;
+                openat(self.folder.as_fd(), within, flags, Mode::from_bits_truncate(mode))
+            }
+            other => other,
+        }
+        .map_err(|errno| refused(path, errno))
     }
 
     /// The folder that a path is in, made if it is missing and `make` says so, and its name there.

@@ -13,13 +13,15 @@ pub(super) const TRIAL: &str = "/etc/systemd/system/tuner-trial.service";
 /// What starts that.
 pub(super) const TRIAL_WANTS: &str = "/etc/systemd/system/multi-user.target.d/50-tuner-trial.conf";
 
-/// Services start after basic.target: they find the host as it is to be. A boot is never held up for long.
+/// Services start after basic.target: they find the host as it is to be. A boot is never held up for long. Drivers of
+/// network cards and disks are loaded by udev, which nothing else waits for, and interrupts come with them.
 pub(super) fn boot(program: &str) -> String {
     format!(
         "{HEADER}[Unit]
 Description=Settings for low latency, brought back
 DefaultDependencies=no
 RequiresMountsFor=/var/lib/tuner {program}
+Wants=systemd-udev-settle.service
 After=local-fs.target systemd-modules-load.service systemd-sysctl.service systemd-udev-trigger.service systemd-udev-settle.service swap.target
 Before=basic.target shutdown.target
 Conflicts=shutdown.target

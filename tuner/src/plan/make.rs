@@ -1,11 +1,12 @@
 //! Puts a plan together: changes, what makes them come back, the next boot, and what speaks against it all.
 
-use super::{Hook, Parameter, Plan, Refusal, changes_of, parameters};
+use super::{Change, Hook, Parameter, Plan, Refusal, changes_of, parameters};
 use crate::audit::{Finding, Status};
 use crate::boot::{self, BootError, NextBoot, TRIAL_ENTRY, TRIAL_SCRIPT, Trial, menu::Menu};
 use crate::facts::{Facts, Loader};
-use crate::host::{Host, HostErrorKind};
+use crate::host::{Host, HostErrorKind, NicItem};
 use crate::interlock::{self, Proposal, refusal};
+use crate::knob::Phase;
 use crate::persist::{self, Desired, Files, PersistError};
 use crate::place::Place;
 use crate::profile::Profile;
@@ -61,6 +62,7 @@ pub fn make(
     let fought: &[Status] =
         if is_forced(interlock::OTHER_OWNER) { &[Status::Drift, Status::Conflict] } else { &[Status::Drift] };
     plan.changes = changes_of(findings, fought);
+    with_reset_interrupts(&mut plan.changes, findings);
     let mut desired = Desired::read(host)?;
     desired.take(&plan.changes, findings);
     let next = next_boot(host, facts, findings, options, &mut desired, &mut plan)?;
@@ -93,6 +95,25 @@ pub fn make(
     let forced: Vec<_> = plan.refusals.extract_if(.., |refusal| is_forced(&refusal.id)).collect();
     plan.notes.extend(forced.iter().map(|refusal| format!("forced past {}: {}", refusal.id, refusal.why)));
     Ok(plan)
+}
+
+/// A card whose queues change gives all of their interrupts new CPUs: also those that are well are written after it. Whose
+/// they are is not asked: one that still is as it is to be is not written.
+fn with_reset_interrupts(changes: &mut Vec<Change>, findings: &[Finding]) {
+    let resets = |change: &Change| matches!(change.place, Place::Nic { item: NicItem::CombinedChannels, .. });
+    if !changes.iter().any(resets) {
+        return;
+    }
+    // One that stays where it is, as the timer's does, is well without being so written.
+    let is_written = |finding: &&Finding| match (&finding.place, &finding.current, &finding.target) {
+        (Some(place), Some(current), Some(target)) if finding.phase == Phase::Interrupts => {
+            place.form().is_among(current, target)
+        }
+        _ => false,
+    };
+    let interrupts: Vec<_> = findings.iter().filter(is_written).cloned().collect();
+    changes.extend(changes_of(&interrupts, &[Status::Ok]));
+    changes.sort_by_key(|change| change.phase);
 }
 
 fn foreign(path: &Path) -> Refusal {
