@@ -3,6 +3,7 @@
 use super::Failure;
 use super::exit;
 use crate::report::outcome::{Applied, How, InEffect, Note, Standing, State, Told, Undone};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tuner::audit::Finding;
@@ -48,7 +49,30 @@ pub(super) fn make_plan(
         takes_itself_back: options.confirm_within.is_some(),
         program,
     };
-    plan::make(host, facts, profile, findings, &options).map_err(Failure::usage)
+    let plan = plan::make(host, facts, profile, findings, &options).map_err(Failure::usage)?;
+    let runs_it = |change: &Change| {
+        let text = change.to.as_deref().unwrap_or_default();
+        matches!(change.place, Place::File { .. }) && text.contains(&*options.program.to_string_lossy())
+    };
+    match plan.changes.iter().any(runs_it).then(|| writable(&options.program)).flatten() {
+        Some(whose) => Err(Failure::new(
+            exit::REFUSED,
+            format!(
+                "each boot would run {} as root, and {} may be written by others than root: install tuner below \
+                 /usr/local, as `cargo xtask install` does, and run that",
+                options.program.display(),
+                whose.display()
+            ),
+        )),
+        None => Ok(plan),
+    }
+}
+
+/// The program, or the folder above it, that somebody else than root may write; none if only root may.
+fn writable(program: &Path) -> Option<&Path> {
+    program
+        .ancestors()
+        .find(|path| std::fs::metadata(path).is_ok_and(|found| found.uid() != 0 || found.mode() & 0o022 != 0))
 }
 
 /// Does it.
@@ -316,5 +340,15 @@ mod tests {
         // Promoted, and found wanting.
         assert_eq!(begun(&all[..2]).unwrap(), "a");
         assert_eq!(begun(&[]), None);
+    }
+
+    #[test]
+    fn a_program_that_others_may_write_is_found_out() {
+        assert_eq!(writable(Path::new("/usr/bin/env")), None);
+        // Everybody may put something else into the folder in its place, or it is not root's.
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("tuner");
+        std::fs::write(&program, "").unwrap();
+        assert!(writable(&program).is_some());
     }
 }
