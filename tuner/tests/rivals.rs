@@ -59,7 +59,8 @@ fn undo(host: &Model) {
 
 #[test]
 fn what_fails_is_a_failure_and_all_of_it_is_undone() {
-    let host = Model::fixture("server").read_only(SWAPPINESS);
+    let last = "/proc/sys/net/ipv4/tcp_slow_start_after_idle";
+    let host = Model::fixture("server").read_only(last);
     let state = || {
         let mut now = host.snapshot();
         now.files.retain(|path, _| !path.starts_with(engine::FOLDER));
@@ -68,8 +69,8 @@ fn what_fails_is_a_failure_and_all_of_it_is_undone() {
     let before = state();
     let error = apply(&host, "workstation-safe").unwrap_err();
     assert!(matches!(error, ApplyError::RolledBack(_)) && error.exit() == 4, "{error}");
-    assert!(error.to_string().contains(SWAPPINESS), "{error}");
-    assert!(host.writes().iter().any(|write| write.contains("transparent_hugepage")), "some of it was done");
+    assert!(error.to_string().contains(last), "{error}");
+    assert!(host.writes().iter().any(|write| write.starts_with(SWAPPINESS)), "some of it was done");
     assert_eq!(state(), before);
 }
 

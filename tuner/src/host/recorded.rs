@@ -26,6 +26,7 @@
 use super::{GpuItem, Host, HostError, HostErrorKind, Lock, NicItem};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -86,11 +87,22 @@ impl Recorded {
 
     /// The names below a folder, as far as entries tell.
     fn below(&self, folder: &Path) -> BTreeSet<String> {
-        let paths =
-            self.files.keys().chain(self.folders.keys()).chain(self.links.keys()).chain(self.failures.keys());
+        // Paths are ordered by their parts, so those below a folder follow it.
+        fn after<'a, V>(
+            entries: &'a BTreeMap<PathBuf, V>,
+            folder: &Path,
+        ) -> impl Iterator<Item = &'a PathBuf> {
+            entries.range::<Path, _>((Bound::Excluded(folder), Bound::Unbounded)).map(|(path, _)| path)
+        }
         let first =
             |path: &PathBuf| path.strip_prefix(folder).ok()?.iter().next()?.to_str().map(str::to_owned);
-        paths.filter_map(first).collect()
+        let is_below = |path: &&PathBuf| path.starts_with(folder);
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        names.extend(after(&self.files, folder).take_while(is_below).filter_map(first));
+        names.extend(after(&self.folders, folder).take_while(is_below).filter_map(first));
+        names.extend(after(&self.links, folder).take_while(is_below).filter_map(first));
+        names.extend(after(&self.failures, folder).take_while(is_below).filter_map(first));
+        names
     }
 
     fn failure(&self, path: &Path) -> HostError {
