@@ -41,7 +41,7 @@ const UNREAD: [(&str, &str); 12] = [
 ];
 /// Read, and left out of the comparison: they differ between two boots in which nobody changed anything. Each with its
 /// reason.
-const VOLATILE: [(&str, &str); 39] = [
+const VOLATILE: [(&str, &str); 42] = [
     ("/proc/sys/fs/dentry-state", "a count"),
     ("/proc/sys/fs/file-nr", "a count"),
     ("/proc/sys/fs/inode-*", "counts"),
@@ -54,6 +54,9 @@ const VOLATILE: [(&str, &str); 39] = [
     ("/proc/sys/kernel/random/entropy_avail", "a count"),
     ("/proc/sys/kernel/pty/nr", "a count"),
     ("/proc/sys/vm/user_reserve_kbytes", "made of the memory that was free at the boot"),
+    ("/sys/dev/char/*", "numbered in the order in which drivers come"),
+    ("/sys/devices/*/dev", "numbered so, too"),
+    ("/sys/devices/pci*/uevent", "has that number"),
     ("/sys/*/power/runtime_active_time", "a clock"),
     ("/sys/*/power/runtime_suspended_time", "a clock"),
     ("/sys/*/power/runtime_status", "what a device is doing"),
