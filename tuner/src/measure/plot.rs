@@ -3,6 +3,7 @@
 
 use super::Sample;
 use plotters::prelude::*;
+use plotters::style::register_font;
 use std::path::Path;
 
 /// Distinct on white, also for most of those who see few colours (Okabe and Ito).
@@ -20,6 +21,10 @@ pub fn draw(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), String> 
 }
 
 fn picture(svg: &mut String, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn std::error::Error>> {
+    // It measures text by a font of its own; whoever shows the picture uses his.
+    if register_font("sans-serif", FontStyle::Normal, dejavu::sans_condensed::regular()).is_err() {
+        return Err("its font cannot be read".into());
+    }
     let all = || lines.iter().map(|(_, sample)| &sample.times_ns).filter(|times| !times.is_empty());
     let shortest = all().map(|times| times.min()).min().unwrap_or(1).max(1) as f64 / 1000.0;
     let longest = all().map(|times| times.max()).max().unwrap_or(1000).max(10) as f64 / 1000.0;
